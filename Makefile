@@ -1,0 +1,60 @@
+# docstore: a document database inside PostgreSQL.
+#
+#   make && make install       builds against the pg_config in PATH (PG_CONFIG=... for another)
+#   make installcheck          regression and isolation tests against a running server
+#   make engine-test [T=log]   the engine's own tests under ASan and UBSan, no PostgreSQL needed
+#   bin/test                   everything, with a private server
+
+MODULE_big = docstore
+EXTENSION = docstore
+DATA = $(wildcard sql/docstore--*.sql)
+ENGINE = $(filter-out engine/env_pg.c, $(wildcard engine/*.c))
+OBJS = docstore.o engine/env_pg.o \
+	$(patsubst %.c,%.o,$(filter-out engine/env_posix.c engine/env_sim.c engine/journal_log.c, $(ENGINE))) \
+	$(patsubst %.c,%.o,$(wildcard store/*.c fdw/*.c worker/*.c))
+
+REGRESS = $(patsubst sql/%.sql,%,$(filter-out sql/docstore--%.sql,$(wildcard sql/*.sql)))
+ISOLATION = $(patsubst specs/%.spec,%,$(wildcard specs/*.spec))
+TAP_TESTS = 1
+
+PG_CPPFLAGS = -I$(CURDIR)
+PG_CFLAGS = -std=gnu11 -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers
+SHLIB_LINK = -ljansson -lzstd -lsnappy
+EXTRA_CLEAN = build
+
+PG_CONFIG ?= pg_config
+override with_llvm = no
+PGXS := $(shell $(PG_CONFIG) --pgxs)
+
+# The engine alone: no PostgreSQL involved, so these targets work without it.
+ENGINE_CFLAGS = -std=gnu11 -Wall -Wextra -I. -g -pthread
+ASAN = -O1 -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+ENGINE_LIBS = -lsnappy -lzstd -lpthread
+TESTS = $(if $(T),$(T),$(patsubst engine/test/test_%.c,%,$(wildcard engine/test/test_*.c)))
+ENGINE_HEADERS = $(wildcard engine/*.h engine/test/*.h)
+ASAN_OBJS = $(patsubst engine/%.c,build/asan/%.o,$(ENGINE))
+REL_OBJS = $(patsubst engine/%.c,build/release/%.o,$(ENGINE))
+
+ifneq ($(PGXS),)
+include $(PGXS)
+$(OBJS): $(wildcard *.h engine/*.h store/*.h fdw/*.h worker/*.h)
+endif
+
+build/asan/%.o: engine/%.c $(ENGINE_HEADERS)
+	@mkdir -p build/asan
+	$(CC) $(ENGINE_CFLAGS) $(ASAN) -c -o $@ $<
+
+build/release/%.o: engine/%.c $(ENGINE_HEADERS)
+	@mkdir -p build/release
+	$(CC) $(ENGINE_CFLAGS) -O2 -DNDEBUG -c -o $@ $<
+
+build/test/%: engine/test/%.c $(ASAN_OBJS) $(ENGINE_HEADERS)
+	@mkdir -p build/test
+	$(CC) $(ENGINE_CFLAGS) $(ASAN) -o $@ $< $(ASAN_OBJS) $(ENGINE_LIBS) $(if $(findstring leveldb,$<),-lleveldb)
+
+build/liblsm.a: $(REL_OBJS)
+	rm -f $@ && ar rcs $@ $(REL_OBJS)
+
+.PHONY: engine-test
+engine-test: $(TESTS:%=build/test/test_%)
+	@failed=0; for t in $(TESTS); do echo "== $$t"; build/test/test_$$t || failed=1; done; exit $$failed

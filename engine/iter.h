@@ -1,0 +1,54 @@
+/*
+ * iter.h - the one iterator interface: blocks, tables, memtables, merges, the store.
+ *
+ * key and value are plain fields, set by every move and borrowed until the next
+ * one, so that reading them costs nothing.  valid is false before the first
+ * move, past either end and after an error; status tells the last apart.
+ * Below the store's face keys are internal keys (keys.h).
+ */
+#ifndef LSM_ITER_H
+#define LSM_ITER_H
+
+#include "engine/status.h"
+
+typedef struct LsmIter LsmIter;
+
+typedef struct LsmIterOps
+{
+	void (*seek_first)(LsmIter *it);
+	void (*seek_last)(LsmIter *it);
+	void (*seek)(LsmIter *it, LsmSlice target); /* first entry >= target */
+	void (*next)(LsmIter *it);					/* only when valid */
+	void (*prev)(LsmIter *it);					/* only when valid */
+	void (*close)(LsmIter *it);
+} LsmIterOps;
+
+struct LsmIter
+{
+	const LsmIterOps *ops;
+	bool valid;
+	LsmStatus status;
+	LsmSlice key;
+	LsmSlice value;
+	LsmError err;
+};
+
+#define lsm_iter_seek_first(it) ((it)->ops->seek_first(it))
+#define lsm_iter_seek_last(it) ((it)->ops->seek_last(it))
+#define lsm_iter_seek(it, target) ((it)->ops->seek(it, target))
+#define lsm_iter_next(it) ((it)->ops->next(it))
+#define lsm_iter_prev(it) ((it)->ops->prev(it))
+#define lsm_iter_close(it) ((it)->ops->close(it))
+
+/* An iterator without entries and with the given status; NULL when out of memory. */
+extern LsmIter *lsm_iter_empty(LsmStatus status, const LsmError *err);
+
+/*
+ * Merges n iterators over internal keys (merge.h in spirit; lives in merge.c).
+ * Owns the children from then on, also when it returns NULL (out of memory).
+ * Both directions; changing direction repositions the others.  One child is
+ * returned as it is.  Children given earlier win on equal keys.
+ */
+extern LsmIter *lsm_merge_iter(LsmIter **children, int n);
+
+#endif

@@ -1,0 +1,53 @@
+/*
+ * memtable.h - newest versions in memory: a concurrent skiplist in an arena.
+ *
+ * Lies in shared memory that each process may map elsewhere: offsets (32 bits)
+ * instead of pointers.  Writers insert concurrently without a lock (compare and
+ * swap); readers need none.  Nothing is ever removed: the whole memtable goes
+ * when its contents are in a table.
+ */
+#ifndef LSM_MEMTABLE_H
+#define LSM_MEMTABLE_H
+
+#include "engine/iter.h"
+#include "engine/keys.h"
+
+typedef struct LsmMemtable LsmMemtable; /* first bytes of the arena */
+
+/* Room set aside for one batch. */
+typedef struct LsmMemRoom
+{
+	uint32_t next;
+	uint32_t end;
+} LsmMemRoom;
+
+/* Makes `mem` (size bytes, 64-byte aligned, at most 4 GB - 1) an empty memtable. */
+extern LsmMemtable *lsm_memtable_init(void *mem, size_t size);
+
+/* Bytes that one entry takes at the most. */
+extern size_t lsm_memtable_cost(size_t user_key_len, size_t value_len);
+
+/* Sets cost bytes aside; false (and nothing changed) if there is not that much left. */
+extern bool lsm_memtable_reserve(LsmMemtable *mt, size_t cost, LsmMemRoom *room);
+
+/* Inserts a copy; cannot fail within a room reserved with lsm_memtable_cost.  (user_key, seq) must be new. */
+extern void lsm_memtable_add(LsmMemtable *mt, LsmMemRoom *room, uint64_t seq, LsmType type,
+							 LsmSlice user_key, LsmSlice value);
+
+/*
+ * Visits the versions of a user key from newest (of sequence <= max_seq) to
+ * oldest until visit returns false.  Slices live as long as the memtable.
+ * Returns false if visit stopped it.  hint points at one byte of the node, for
+ * the outcome of its transaction (0 = not known; the caller's codes).
+ */
+typedef bool (*LsmVisit)(void *arg, LsmSlice ikey, LsmSlice value, volatile uint8_t *hint);
+extern bool lsm_memtable_get(LsmMemtable *mt, LsmSlice user_key, uint64_t max_seq, LsmVisit visit, void *arg);
+
+/* NULL when out of memory.  The current node's hint byte: lsm_memtable_iter_hint. */
+extern LsmIter *lsm_memtable_iter(LsmMemtable *mt);
+
+extern size_t lsm_memtable_used(const LsmMemtable *mt);	   /* bytes */
+extern size_t lsm_memtable_size(const LsmMemtable *mt);	   /* bytes, as given to init */
+extern uint64_t lsm_memtable_entries(const LsmMemtable *mt);
+
+#endif
