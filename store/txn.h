@@ -1,0 +1,45 @@
+/*
+ * txn.h - PostgreSQL's transactions for the engine: outcomes for compaction, visibility for reads, ids for writes.
+ */
+#ifndef DOCSTORE_TXN_H
+#define DOCSTORE_TXN_H
+
+#include "postgres.h"
+
+#include "access/transam.h"
+#include "utils/snapshot.h"
+
+#include "engine/txn.h"
+
+/* For LsmAttach; ctx is a DocstoreTxnCtx of the process (oldest id still needed, cache of outcomes). */
+extern const LsmTxnOps docstore_txn_ops;
+extern void *docstore_txn_ctx(void);
+
+/*
+ * Makes `read` see what an MVCC snapshot sees (own writes by command id
+ * snapshot->curcid).  The snapshot must stay registered or active as long as read is used.
+ */
+extern void docstore_read_init(LsmRead *read, Snapshot snapshot);
+
+/* What a writer must know about the newest versions of a document. */
+typedef enum DocstoreFate
+{
+	DOCSTORE_FATE_FROZEN,	   /* committed long ago */
+	DOCSTORE_FATE_OWN,		   /* by this transaction (any live subtransaction), see the stamp's cid */
+	DOCSTORE_FATE_RUNNING,	   /* by another transaction in progress: wait for it */
+	DOCSTORE_FATE_COMMITTED,
+	DOCSTORE_FATE_ABORTED,	   /* also own rolled-back subtransactions: skip */
+	DOCSTORE_FATE_UNKNOWN	   /* id too old to look up: damaged */
+} DocstoreFate;
+/* Never throws; safe in an LsmVersionVisit. */
+extern DocstoreFate docstore_fate(const LsmStamp *stamp, volatile uint8_t *hint);
+/* Is a committed version visible to the snapshot (REPEATABLE READ's question)?  Never throws. */
+extern bool docstore_stamp_visible(const LsmStamp *stamp, Snapshot snapshot);
+
+/* Stamp for a write of the current (sub)transaction and command; assigns a transaction id.  flags without XACT. */
+extern LsmStamp docstore_stamp(uint8_t flags, CommandId cid);
+
+/* Waits for the transaction of a stamp to end (XactLockTableWait: deadlock detection, cancel, lock_timeout). */
+extern void docstore_wait_for(const LsmStamp *stamp);
+
+#endif
