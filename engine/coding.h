@@ -1,63 +1,75 @@
 /*
- * coding.h - numbers and slices as bytes: LevelDB's fixed little-endian and varint encodings.
+ * coding.h - numbers as LevelDB writes them.
  *
- * Writers that take a char* need the room checked by the caller and return the
- * byte behind what they wrote.  Readers are bounded by `end` and return NULL
- * when the bytes are cut short or overlong.
+ * fixed32, fixed64: little-endian.  varint: seven bits a byte, lowest first, the
+ * top bit set on all but the last; at most 5 (32 bits) or 10 (64 bits) bytes.
+ * Decoders never look at or behind `end` and refuse numbers that do not fit.
  */
 #ifndef LSM_CODING_H
 #define LSM_CODING_H
 
-#include <string.h>
-
 #include "engine/status.h"
 
-#define LSM_MAX_VARINT32 5
-#define LSM_MAX_VARINT64 10
+#define LSM_VARINT32_MAX 5 /* bytes */
+#define LSM_VARINT64_MAX 10
 
+/* The shifts below become a single load or store where the CPU is little-endian. */
 static inline void
 lsm_put_fixed32(char *dst, uint32_t v)
 {
-#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-	v = __builtin_bswap32(v);
-#endif
-	memcpy(dst, &v, sizeof(v));
+	unsigned char *p = (unsigned char *) dst;
+
+	p[0] = (unsigned char) v;
+	p[1] = (unsigned char) (v >> 8);
+	p[2] = (unsigned char) (v >> 16);
+	p[3] = (unsigned char) (v >> 24);
 }
 
 static inline void
 lsm_put_fixed64(char *dst, uint64_t v)
 {
-#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-	v = __builtin_bswap64(v);
-#endif
-	memcpy(dst, &v, sizeof(v));
+	unsigned char *p = (unsigned char *) dst;
+
+	p[0] = (unsigned char) v;
+	p[1] = (unsigned char) (v >> 8);
+	p[2] = (unsigned char) (v >> 16);
+	p[3] = (unsigned char) (v >> 24);
+	p[4] = (unsigned char) (v >> 32);
+	p[5] = (unsigned char) (v >> 40);
+	p[6] = (unsigned char) (v >> 48);
+	p[7] = (unsigned char) (v >> 56);
 }
 
 static inline uint32_t
 lsm_get_fixed32(const char *src)
 {
-	uint32_t v;
+	const unsigned char *p = (const unsigned char *) src;
 
-	memcpy(&v, src, sizeof(v));
-#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-	v = __builtin_bswap32(v);
-#endif
-	return v;
+	return (uint32_t) p[0] | (uint32_t) p[1] << 8 | (uint32_t) p[2] << 16 | (uint32_t) p[3] << 24;
 }
 
 static inline uint64_t
 lsm_get_fixed64(const char *src)
 {
-	uint64_t v;
+	const unsigned char *p = (const unsigned char *) src;
 
-	memcpy(&v, src, sizeof(v));
-#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-	v = __builtin_bswap64(v);
-#endif
-	return v;
+	return (uint64_t) p[0] | (uint64_t) p[1] << 8 | (uint64_t) p[2] << 16 | (uint64_t) p[3] << 24 |
+		   (uint64_t) p[4] << 32 | (uint64_t) p[5] << 40 | (uint64_t) p[6] << 48 |
+		   (uint64_t) p[7] << 56;
 }
 
-extern char *lsm_put_varint64(char *dst, uint64_t v);
+/* dst must have room for LSM_VARINT64_MAX bytes; returns behind the last one written. */
+static inline char *
+lsm_put_varint64(char *dst, uint64_t v)
+{
+	while (v >= 0x80)
+	{
+		*dst++ = (char) (v | 0x80);
+		v >>= 7;
+	}
+	*dst++ = (char) v;
+	return dst;
+}
 
 static inline char *
 lsm_put_varint32(char *dst, uint32_t v)
@@ -65,10 +77,14 @@ lsm_put_varint32(char *dst, uint32_t v)
 	return lsm_put_varint64(dst, v);
 }
 
-extern const char *lsm_get_varint32_slow(const char *p, const char *end, uint32_t *v);
-extern const char *lsm_get_varint64(const char *p, const char *end, uint64_t *v);
+/* Bytes that v takes as a varint. */
+extern int lsm_varint_length(uint64_t v);
 
-/* Most lengths fit one byte. */
+/* For numbers of more than one byte; use the functions below. */
+extern const char *lsm_get_varint32_long(const char *p, const char *end, uint32_t *v);
+extern const char *lsm_get_varint64_long(const char *p, const char *end, uint64_t *v);
+
+/* Returns behind the number, or NULL if it is cut short or too large. */
 static inline const char *
 lsm_get_varint32(const char *p, const char *end, uint32_t *v)
 {
@@ -77,21 +93,29 @@ lsm_get_varint32(const char *p, const char *end, uint32_t *v)
 		*v = (unsigned char) *p;
 		return p + 1;
 	}
-	return lsm_get_varint32_slow(p, end, v);
+	return lsm_get_varint32_long(p, end, v);
 }
 
-/* Bytes that v takes. */
-extern int lsm_varint_length(uint64_t v);
+static inline const char *
+lsm_get_varint64(const char *p, const char *end, uint64_t *v)
+{
+	if (p < end && (unsigned char) *p < 0x80)
+	{
+		*v = (unsigned char) *p;
+		return p + 1;
+	}
+	return lsm_get_varint64_long(p, end, v);
+}
 
-/* Appenders: false when out of memory. */
+/* Appending to a buffer; false when out of memory, and nothing was appended. */
 extern bool lsm_buf_put_fixed32(LsmBuf *buf, uint32_t v);
 extern bool lsm_buf_put_fixed64(LsmBuf *buf, uint64_t v);
 extern bool lsm_buf_put_varint32(LsmBuf *buf, uint32_t v);
 extern bool lsm_buf_put_varint64(LsmBuf *buf, uint64_t v);
-/* varint32 length, then the bytes. */
-extern bool lsm_buf_put_slice(LsmBuf *buf, LsmSlice s);
 
-/* Reads what lsm_buf_put_slice wrote and moves *p behind it; false if cut short. */
+/* A slice: varint32 length, then the bytes.  Also false if it is 4 GB or longer. */
+extern bool lsm_buf_put_slice(LsmBuf *buf, LsmSlice s);
+/* Reads one from *p and moves *p behind it; false (nothing moved) if it does not end before `end`. */
 extern bool lsm_get_slice(const char **p, const char *end, LsmSlice *s);
 
 #endif

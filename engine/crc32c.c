@@ -1,148 +1,181 @@
 /*
- * crc32c.c - CRC-32C by the CPU's instruction (SSE 4.2, ARMv8) or by eight tables ("slicing by 8").
+ * crc32c.c - CRC-32C by table, or by the CPU's instruction.
  *
- * The choice is made once; both give the same numbers (polynomial 0x1EDC6F41,
- * reflected 0x82F63B78; RFC 3720 has test vectors).
+ * The tables are computed and the implementation is chosen once, by a
+ * constructor, before anything can call us: no test and no lock per call.
+ *
+ * By table: eight bytes a step ("slicing by 8", Kounavis and Berry 2005):
+ * slice[k][b] is the CRC register after byte b and then k zero bytes, and since
+ * CRCs are linear the eight lookups of eight bytes may be added up (xor).
+ *
+ * By instruction: it takes eight bytes, can start every cycle, but answers only
+ * after three.  So three neighbouring stretches of STRIDE bytes are done at the
+ * same time and joined: the register after stretches a and b is that of a,
+ * moved on over STRIDE zero bytes, xor that of b begun at zero.  Moving on is
+ * linear, too: four lookups in `zeros`, one per byte of the register.
  */
 #include "engine/crc32c.h"
 
-#include <stdatomic.h>
 #include <string.h>
 
-#include "engine/coding.h"
-
-#define POLYNOMIAL UINT32_C(0x82f63b78)
-
-static uint32_t table[8][256];
-static atomic_int table_ready;
-
-/* Every thread that races here computes and stores the same values. */
-static void
-make_table(void)
-{
-	for (int i = 0; i < 256; i++)
-	{
-		uint32_t crc = (uint32_t) i;
-
-		for (int bit = 0; bit < 8; bit++)
-			crc = (crc >> 1) ^ ((crc & 1) ? POLYNOMIAL : 0);
-		__atomic_store_n(&table[0][i], crc, __ATOMIC_RELAXED);
-	}
-	for (int i = 0; i < 256; i++)
-	{
-		uint32_t crc = table[0][i];
-
-		for (int k = 1; k < 8; k++)
-		{
-			crc = table[0][crc & 0xff] ^ (crc >> 8);
-			__atomic_store_n(&table[k][i], crc, __ATOMIC_RELAXED);
-		}
-	}
-	atomic_store_explicit(&table_ready, 1, memory_order_release);
-}
-
-uint32_t
-lsm_crc32c_extend_table(uint32_t crc, const void *data, size_t len)
-{
-	const unsigned char *p = data;
-
-	if (!atomic_load_explicit(&table_ready, memory_order_acquire))
-		make_table();
-	crc = ~crc;
-	while (len >= 8)
-	{
-		uint32_t low = lsm_get_fixed32((const char *) p) ^ crc;
-		uint32_t high = lsm_get_fixed32((const char *) p + 4);
-
-		crc = table[7][low & 0xff] ^ table[6][(low >> 8) & 0xff] ^
-			  table[5][(low >> 16) & 0xff] ^ table[4][low >> 24] ^
-			  table[3][high & 0xff] ^ table[2][(high >> 8) & 0xff] ^
-			  table[1][(high >> 16) & 0xff] ^ table[0][high >> 24];
-		p += 8;
-		len -= 8;
-	}
-	while (len-- > 0)
-		crc = table[0][(crc ^ *p++) & 0xff] ^ (crc >> 8);
-	return ~crc;
-}
-
 #if defined(__x86_64__)
+#define HAVE_INSTRUCTION 1
 #include <nmmintrin.h>
-
-__attribute__((target("sse4.2"))) static uint32_t
-extend_instruction(uint32_t crc, const void *data, size_t len)
-{
-	const unsigned char *p = data;
-	uint64_t wide = (uint32_t) ~crc;
-
-	while (len >= 8)
-	{
-		uint64_t word;
-
-		memcpy(&word, p, sizeof(word));
-		wide = _mm_crc32_u64(wide, word);
-		p += 8;
-		len -= 8;
-	}
-	crc = (uint32_t) wide;
-	while (len-- > 0)
-		crc = _mm_crc32_u8(crc, *p++);
-	return ~crc;
-}
-
-static bool
-have_instruction(void)
-{
-	return __builtin_cpu_supports("sse4.2");
-}
-#elif defined(__aarch64__) && defined(__ARM_FEATURE_CRC32)
+#define WITH_INSTRUCTION __attribute__((target("sse4.2")))
+#define CRC_BYTE(reg, v) ((uint32_t) _mm_crc32_u8((uint32_t) (reg), (v)))
+#define CRC_WORD(reg, v) ((uint64_t) _mm_crc32_u64((reg), (v)))
+#elif defined(__aarch64__) && defined(__linux__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define HAVE_INSTRUCTION 1
+#pragma GCC push_options
+#pragma GCC target("+crc")
 #include <arm_acle.h>
-
-static uint32_t
-extend_instruction(uint32_t crc, const void *data, size_t len)
-{
-	const unsigned char *p = data;
-
-	crc = ~crc;
-	while (len >= 8)
-	{
-		uint64_t word;
-
-		memcpy(&word, p, sizeof(word));
-		crc = __crc32cd(crc, word);
-		p += 8;
-		len -= 8;
-	}
-	while (len-- > 0)
-		crc = __crc32cb(crc, *p++);
-	return ~crc;
-}
-
-static bool
-have_instruction(void)
-{
-	return true;
-}
-#else
-#define extend_instruction lsm_crc32c_extend_table
-
-static bool
-have_instruction(void)
-{
-	return false;
-}
+#pragma GCC pop_options
+#include <sys/auxv.h>
+#ifndef HWCAP_CRC32
+#define HWCAP_CRC32 (1 << 7)
 #endif
+#define WITH_INSTRUCTION __attribute__((target("+crc")))
+#define CRC_BYTE(reg, v) (__crc32cb((uint32_t) (reg), (v)))
+#define CRC_WORD(reg, v) ((uint64_t) __crc32cd((uint32_t) (reg), (v)))
+#endif
+
+#define POLYNOMIAL UINT32_C(0x82f63b78) /* bits reversed */
+
+static uint32_t slice[8][256];
+static uint32_t (*extend)(uint32_t crc, const void *data, size_t len);
 
 uint32_t
 lsm_crc32c_extend(uint32_t crc, const void *data, size_t len)
 {
-	static atomic_int choice; /* 0 not made, 1 table, 2 instruction */
-	int chosen = atomic_load_explicit(&choice, memory_order_relaxed);
+	return extend(crc, data, len);
+}
 
-	if (chosen == 0)
+uint32_t
+lsm_crc32c_extend_portable(uint32_t crc, const void *data, size_t len)
+{
+	const unsigned char *p = data;
+	uint32_t reg = ~crc;
+
+	for (; len >= 8; p += 8, len -= 8)
 	{
-		chosen = have_instruction() ? 2 : 1;
-		atomic_store_explicit(&choice, chosen, memory_order_relaxed);
+		uint32_t low = reg ^ ((uint32_t) p[0] | (uint32_t) p[1] << 8 | (uint32_t) p[2] << 16 | (uint32_t) p[3] << 24);
+
+		reg = slice[7][low & 0xff] ^ slice[6][(low >> 8) & 0xff] ^ slice[5][(low >> 16) & 0xff] ^
+			  slice[4][low >> 24] ^ slice[3][p[4]] ^ slice[2][p[5]] ^ slice[1][p[6]] ^ slice[0][p[7]];
 	}
-	return chosen == 2 ? extend_instruction(crc, data, len) : lsm_crc32c_extend_table(crc, data, len);
+	for (; len > 0; p++, len--)
+		reg = slice[0][(reg ^ *p) & 0xff] ^ (reg >> 8);
+	return ~reg;
+}
+
+static void
+make_slices(void)
+{
+	for (uint32_t b = 0; b < 256; b++)
+	{
+		uint32_t reg = b;
+
+		for (int bit = 0; bit < 8; bit++)
+			reg = (reg & 1) ? (reg >> 1) ^ POLYNOMIAL : reg >> 1;
+		slice[0][b] = reg;
+	}
+	for (int k = 1; k < 8; k++)
+		for (int b = 0; b < 256; b++)
+			slice[k][b] = slice[0][slice[k - 1][b] & 0xff] ^ (slice[k - 1][b] >> 8);
+}
+
+#ifdef HAVE_INSTRUCTION
+
+#define STRIDE 512 /* bytes; a table block of 4 KB has two rounds of three strides */
+
+static uint32_t zeros[4][256];
+
+static void
+make_zeros(void)
+{
+	for (int k = 0; k < 4; k++)
+		for (uint32_t b = 0; b < 256; b++)
+		{
+			uint32_t reg = b << (8 * k);
+
+			for (int i = 0; i < STRIDE; i++)
+				reg = slice[0][reg & 0xff] ^ (reg >> 8);
+			zeros[k][b] = reg;
+		}
+}
+
+static inline uint32_t
+over_zeros(uint32_t reg)
+{
+	return zeros[0][reg & 0xff] ^ zeros[1][(reg >> 8) & 0xff] ^ zeros[2][(reg >> 16) & 0xff] ^
+		   zeros[3][reg >> 24];
+}
+
+static inline uint64_t
+word_at(const unsigned char *p)
+{
+	uint64_t word;
+
+	memcpy(&word, p, sizeof(word)); /* p need not be aligned */
+	return word;
+}
+
+WITH_INSTRUCTION static uint32_t
+extend_hardware(uint32_t crc, const void *data, size_t len)
+{
+	const unsigned char *p = data;
+	uint64_t a = (uint32_t) ~crc;
+
+	for (; len >= 3 * STRIDE; p += 3 * STRIDE, len -= 3 * STRIDE)
+	{
+		uint64_t b = 0;
+		uint64_t c = 0;
+
+		for (int i = 0; i < STRIDE; i += 8)
+		{
+			a = CRC_WORD(a, word_at(p + i));
+			b = CRC_WORD(b, word_at(p + STRIDE + i));
+			c = CRC_WORD(c, word_at(p + 2 * STRIDE + i));
+		}
+		b ^= over_zeros((uint32_t) a);
+		a = c ^ over_zeros((uint32_t) b);
+	}
+	for (; len >= 8; p += 8, len -= 8)
+		a = CRC_WORD(a, word_at(p));
+	for (; len > 0; p++, len--)
+		a = CRC_BYTE(a, *p);
+	return ~(uint32_t) a;
+}
+
+static bool
+cpu_has_instruction(void)
+{
+#if defined(__x86_64__)
+	__builtin_cpu_init();
+	return __builtin_cpu_supports("sse4.2");
+#else
+	return (getauxval(AT_HWCAP) & HWCAP_CRC32) != 0;
+#endif
+}
+
+#endif /* HAVE_INSTRUCTION */
+
+bool
+lsm_crc32c_is_hardware(void)
+{
+	return extend != lsm_crc32c_extend_portable;
+}
+
+__attribute__((constructor)) static void
+choose(void)
+{
+	make_slices();
+	extend = lsm_crc32c_extend_portable;
+#ifdef HAVE_INSTRUCTION
+	if (cpu_has_instruction())
+	{
+		make_zeros();
+		extend = extend_hardware;
+	}
+#endif
 }

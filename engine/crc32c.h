@@ -1,13 +1,17 @@
 /*
- * crc32c.h - CRC-32C (Castagnoli), as every block and record of LevelDB's formats carries it.
+ * crc32c.h - CRC-32C (Castagnoli, polynomial 0x1EDC6F41), and LevelDB's mask.
+ *
+ * Uses the CPU's instruction where there is one, found out when the program or
+ * library is loaded.
  */
 #ifndef LSM_CRC32C_H
 #define LSM_CRC32C_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-/* The checksum of what crc already covers, continued with data.  Start with 0. */
+/* The CRC of a + b, given the CRC of a and the bytes of b. */
 extern uint32_t lsm_crc32c_extend(uint32_t crc, const void *data, size_t len);
 
 static inline uint32_t
@@ -16,27 +20,26 @@ lsm_crc32c(const void *data, size_t len)
 	return lsm_crc32c_extend(0, data, len);
 }
 
-/* Without the CPU's instruction; for tests and for CPUs that lack it. */
-extern uint32_t lsm_crc32c_extend_table(uint32_t crc, const void *data, size_t len);
-
 /*
- * Checksums are stored masked: a checksum over bytes that themselves contain
- * checksums would else be weak (LevelDB's doc/log_format.md, util/crc32c.h).
+ * Files hold masked CRCs: a CRC over bytes that themselves contain CRCs (a log
+ * stored as a document, say) is weak.
  */
-#define LSM_CRC_MASK_DELTA UINT32_C(0xa282ead8)
-
 static inline uint32_t
 lsm_crc32c_mask(uint32_t crc)
 {
-	return ((crc >> 15) | (crc << 17)) + LSM_CRC_MASK_DELTA;
+	return ((crc >> 15) | (crc << 17)) + UINT32_C(0xa282ead8);
 }
 
 static inline uint32_t
 lsm_crc32c_unmask(uint32_t masked)
 {
-	uint32_t rot = masked - LSM_CRC_MASK_DELTA;
+	uint32_t rotated = masked - UINT32_C(0xa282ead8);
 
-	return (rot >> 17) | (rot << 15);
+	return (rotated >> 17) | (rotated << 15);
 }
+
+/* For tests: the version without the instruction, and whether lsm_crc32c_extend uses it. */
+extern uint32_t lsm_crc32c_extend_portable(uint32_t crc, const void *data, size_t len);
+extern bool lsm_crc32c_is_hardware(void);
 
 #endif

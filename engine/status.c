@@ -1,5 +1,8 @@
 /*
  * status.c - errors, slices and growing buffers.
+ *
+ * lsm_fail is the only place where an LsmError is filled in, so one breakpoint
+ * (or one line of tracing) shows every failure where it begins.
  */
 #include "engine/status.h"
 
@@ -9,48 +12,61 @@
 #include <stdlib.h>
 #include <string.h>
 
-static LsmStatus
-fill(LsmError *err, LsmStatus status, int os_errno, const char *file, uint64_t offset, const char *text,
-	 va_list args)
-{
-	if (err != NULL)
-	{
-		err->status = status;
-		err->os_errno = os_errno;
-		err->offset = offset;
-		snprintf(err->file, sizeof(err->file), "%s", file ? file : "");
-		vsnprintf(err->text, sizeof(err->text), text, args);
-	}
-	return status;
-}
+/* Small enough not to hurt, large enough that short keys never grow twice. */
+#define BUF_MIN_CAP 64
 
 LsmStatus
-lsm_fail(LsmError *err, LsmStatus status, int os_errno, const char *file, uint64_t offset, const char *text, ...)
+lsm_fail(LsmError *err, LsmStatus status, int os_errno, const char *file, uint64_t offset,
+		 const char *text, ...)
 {
+	LsmError made;
 	va_list args;
 
+	if (err == NULL)
+		return status;
+
+	/* Made aside first: callers pass err->text and err->file when they add to an error. */
+	memset(&made, 0, sizeof(made));
+	made.status = status;
+	made.os_errno = os_errno;
+	made.offset = offset;
+	if (file != NULL)
+		snprintf(made.file, sizeof(made.file), "%s", file);
 	va_start(args, text);
-	fill(err, status, os_errno, file, offset, text, args);
+	vsnprintf(made.text, sizeof(made.text), text, args);
 	va_end(args);
+
+	*err = made;
 	return status;
 }
 
 LsmStatus
 lsm_fail_os(LsmError *err, int os_errno, const char *file, const char *text, ...)
 {
-	LsmStatus status = LSM_IO;
+	char formatted[sizeof(err->text)];
+	LsmStatus status;
 	va_list args;
 
-	if (os_errno == ENOSPC || os_errno == EDQUOT)
-		status = LSM_NO_SPACE;
-	else if (os_errno == ENOENT)
-		status = LSM_NOT_FOUND;
-	else if (os_errno == ENOMEM)
-		status = LSM_NO_MEMORY;
+	switch (os_errno)
+	{
+		case ENOSPC:
+		case EDQUOT:
+			status = LSM_NO_SPACE;
+			break;
+		case ENOENT:
+			status = LSM_NOT_FOUND;
+			break;
+		case ENOMEM:
+			status = LSM_NO_MEMORY;
+			break;
+		default:
+			status = LSM_IO;
+			break;
+	}
 	va_start(args, text);
-	fill(err, status, os_errno, file, 0, text, args);
+	vsnprintf(formatted, sizeof(formatted), text, args);
 	va_end(args);
-	return status;
+	return lsm_fail(err, status, os_errno, file, 0, "%s", formatted);
 }
 
 const char *
@@ -65,11 +81,11 @@ lsm_status_name(LsmStatus status)
 		case LSM_CORRUPT:
 			return "corrupt";
 		case LSM_IO:
-			return "I/O error";
+			return "input/output error";
 		case LSM_NO_SPACE:
 			return "no space";
 		case LSM_NO_MEMORY:
-			return "out of memory";
+			return "no memory";
 		case LSM_INVALID:
 			return "invalid";
 		case LSM_BUSY:
@@ -79,35 +95,36 @@ lsm_status_name(LsmStatus status)
 		case LSM_POISONED:
 			return "poisoned";
 	}
-	return "unknown";
+	return "unknown status";
 }
 
 int
 lsm_slice_compare(LsmSlice a, LsmSlice b)
 {
 	size_t common = a.len < b.len ? a.len : b.len;
-	int c = common > 0 ? memcmp(a.data, b.data, common) : 0;
+	int order = common > 0 ? memcmp(a.data, b.data, common) : 0;
 
-	if (c != 0)
-		return c;
+	if (order != 0)
+		return order;
 	return (a.len > b.len) - (a.len < b.len);
 }
 
 bool
 lsm_buf_reserve(LsmBuf *buf, size_t more)
 {
-	size_t need = buf->len + more;
-	size_t cap;
+	size_t cap = buf->cap;
 	char *data;
 
-	if (need < more)
-		return false;
-	if (need <= buf->cap)
+	if (more <= cap - buf->len)
 		return true;
-	/* Doubling, so that appending n bytes one by one costs O(n). */
-	cap = buf->cap > need / 2 ? buf->cap * 2 : need;
-	if (cap < 64)
-		cap = 64;
+	if (more > SIZE_MAX / 2 - buf->len)
+		return false;
+
+	/* Doubling keeps many small appends linear. */
+	if (cap < BUF_MIN_CAP)
+		cap = BUF_MIN_CAP;
+	while (cap < buf->len + more)
+		cap *= 2;
 	data = realloc(buf->data, cap);
 	if (data == NULL)
 		return false;
@@ -130,8 +147,13 @@ lsm_buf_append(LsmBuf *buf, const void *data, size_t len)
 bool
 lsm_buf_set(LsmBuf *buf, const void *data, size_t len)
 {
-	buf->len = 0;
-	return lsm_buf_append(buf, data, len);
+	/* data may lie within buf: then it fits, nothing moves, and memmove copes. */
+	if (len > buf->cap && !lsm_buf_reserve(buf, len - buf->len))
+		return false;
+	if (len > 0)
+		memmove(buf->data, data, len);
+	buf->len = len;
+	return true;
 }
 
 void
