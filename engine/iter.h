@@ -21,6 +21,7 @@ typedef struct LsmIterOps
 	void (*next)(LsmIter *it);					/* only when valid */
 	void (*prev)(LsmIter *it);					/* only when valid */
 	void (*close)(LsmIter *it);
+	volatile uint8_t *(*hint)(LsmIter *it); /* optional; see lsm_iter_hint */
 } LsmIterOps;
 
 struct LsmIter
@@ -39,6 +40,16 @@ struct LsmIter
 #define lsm_iter_next(it) ((it)->ops->next(it))
 #define lsm_iter_prev(it) ((it)->ops->prev(it))
 #define lsm_iter_close(it) ((it)->ops->close(it))
+
+/*
+ * The byte beside the current version in its memtable, for the outcome of its
+ * transaction (LsmVisit has more); NULL when it does not come from a memtable.
+ */
+static inline volatile uint8_t *
+lsm_iter_hint(LsmIter *it)
+{
+	return it->ops->hint == NULL ? NULL : it->ops->hint(it);
+}
 
 /* An iterator without entries and with the given status; NULL when out of memory. */
 extern LsmIter *lsm_iter_empty(LsmStatus status, const LsmError *err);
