@@ -25,18 +25,24 @@
 #include "engine/crc32c.h"
 #include "engine/log_format.h"
 
-/* What is gathered before it goes to the file; bounds memory for streamed records. */
+/*
+ * Finished fragments are gathered up to this many bytes, so that a record of
+ * moderate size is one append to the file.  The buffer has room for one more
+ * block and its padding, and is made once: no append fails for lack of memory.
+ */
 #define GATHER_LIMIT (4 * LSM_LOG_BLOCK_SIZE)
+#define BUFFER_SIZE (GATHER_LIMIT + LSM_LOG_BLOCK_SIZE + LSM_LOG_HEADER_SIZE)
 
 struct LsmLogWriter
 {
 	LsmFile *file;
-	uint64_t length;	  /* bytes in the file */
-	LsmBuf out;			  /* what follows them: finished fragments, then the open one */
-	size_t open_at;		  /* in out: header of the open fragment */
+	uint64_t length; /* bytes in the file */
+	char *out;       /* what follows them: finished fragments, then the open one */
+	size_t used;     /* bytes in out */
+	size_t open_at;  /* in out: header of the open fragment */
 	bool in_record;
-	bool first;			  /* the open fragment is its record's first */
-	LsmStatus poisoned;	  /* LSM_OK, or why no more may be written */
+	bool first;           /* the open fragment is its record's first */
+	LsmStatus poisoned;   /* LSM_OK, or why no more may be written */
 	uint32_t type_crc[5]; /* checksum of the type byte alone */
 };
 
@@ -50,35 +56,27 @@ poison(LsmLogWriter *writer, LsmStatus status)
 static size_t
 block_left(const LsmLogWriter *writer)
 {
-	return LSM_LOG_BLOCK_SIZE - (size_t) ((writer->length + writer->out.len) % LSM_LOG_BLOCK_SIZE);
-}
-
-static LsmStatus
-no_memory(LsmLogWriter *writer, LsmError *err)
-{
-	return poison(writer, lsm_fail(err, LSM_NO_MEMORY, 0, writer->file->name, writer->length, "out of memory for log record"));
+	return LSM_LOG_BLOCK_SIZE - (size_t) ((writer->length + writer->used) % LSM_LOG_BLOCK_SIZE);
 }
 
 /* Opens a fragment: pads the block if no header fits into it, and keeps room for the header. */
-static LsmStatus
-open_fragment(LsmLogWriter *writer, LsmError *err)
+static void
+open_fragment(LsmLogWriter *writer)
 {
-	static const char zeros[LSM_LOG_HEADER_SIZE];
 	size_t left = block_left(writer);
+	size_t padding = left < LSM_LOG_HEADER_SIZE ? left : 0;
 
-	if (left < LSM_LOG_HEADER_SIZE && !lsm_buf_append(&writer->out, zeros, left))
-		return no_memory(writer, err);
-	writer->open_at = writer->out.len;
-	if (!lsm_buf_append(&writer->out, zeros, LSM_LOG_HEADER_SIZE))
-		return no_memory(writer, err);
-	return LSM_OK;
+	assert(writer->used + padding + LSM_LOG_HEADER_SIZE <= BUFFER_SIZE);
+	memset(writer->out + writer->used, 0, padding + LSM_LOG_HEADER_SIZE);
+	writer->open_at = writer->used + padding;
+	writer->used = writer->open_at + LSM_LOG_HEADER_SIZE;
 }
 
 static void
 finish_fragment(LsmLogWriter *writer, bool last)
 {
-	char *header = writer->out.data + writer->open_at;
-	size_t len = writer->out.len - writer->open_at - LSM_LOG_HEADER_SIZE;
+	char *header = writer->out + writer->open_at;
+	size_t len = writer->used - writer->open_at - LSM_LOG_HEADER_SIZE;
 	int type = writer->first ? (last ? LSM_LOG_FULL : LSM_LOG_FIRST) : (last ? LSM_LOG_LAST : LSM_LOG_MIDDLE);
 	uint32_t crc = lsm_crc32c_extend(writer->type_crc[type], header + LSM_LOG_HEADER_SIZE, len);
 
@@ -94,12 +92,12 @@ finish_fragment(LsmLogWriter *writer, bool last)
 static LsmStatus
 write_out(LsmLogWriter *writer, LsmError *err)
 {
-	LsmStatus status = lsm_file_append(writer->file, writer->out.data, writer->out.len, err);
+	LsmStatus status = lsm_file_append(writer->file, writer->out, writer->used, err);
 
 	if (status != LSM_OK)
 		return poison(writer, status);
-	writer->length += writer->out.len;
-	writer->out.len = 0;
+	writer->length += writer->used;
+	writer->used = 0;
 	return LSM_OK;
 }
 
@@ -117,8 +115,13 @@ lsm_log_writer_new(LsmFile *file, uint64_t length, LsmLogWriter **result, LsmErr
 {
 	LsmLogWriter *writer = calloc(1, sizeof(*writer));
 
-	if (writer == NULL)
+	if (writer != NULL)
+		writer->out = malloc(BUFFER_SIZE);
+	if (writer == NULL || writer->out == NULL)
+	{
+		free(writer);
 		return lsm_fail(err, LSM_NO_MEMORY, 0, file->name, 0, "out of memory for log writer");
+	}
 	writer->file = file;
 	writer->length = length;
 	for (int type = 0; type < 5; type++)
@@ -136,7 +139,7 @@ lsm_log_writer_free(LsmLogWriter *writer)
 {
 	if (writer == NULL)
 		return;
-	lsm_buf_free(&writer->out);
+	free(writer->out);
 	free(writer);
 }
 
@@ -151,7 +154,8 @@ lsm_log_begin(LsmLogWriter *writer, LsmError *err)
 		return lsm_fail(err, LSM_INVALID, 0, writer->file->name, writer->length, "a log record is already open");
 	writer->in_record = true;
 	writer->first = true;
-	return open_fragment(writer, err);
+	open_fragment(writer);
+	return LSM_OK;
 }
 
 LsmStatus
@@ -165,7 +169,7 @@ lsm_log_append_part(LsmLogWriter *writer, LsmSlice part, LsmError *err)
 		return lsm_fail(err, LSM_INVALID, 0, writer->file->name, writer->length, "no log record is open");
 	while (part.len > 0)
 	{
-		size_t used = writer->out.len - writer->open_at;
+		size_t used = writer->used - writer->open_at;
 		size_t at = (size_t) ((writer->length + writer->open_at) % LSM_LOG_BLOCK_SIZE);
 		size_t room = LSM_LOG_BLOCK_SIZE - at - used;
 		size_t n = part.len < room ? part.len : room;
@@ -173,14 +177,13 @@ lsm_log_append_part(LsmLogWriter *writer, LsmSlice part, LsmError *err)
 		if (room == 0)
 		{
 			finish_fragment(writer, false);
-			if (writer->out.len >= GATHER_LIMIT && (status = write_out(writer, err)) != LSM_OK)
+			if (writer->used >= GATHER_LIMIT && (status = write_out(writer, err)) != LSM_OK)
 				return status;
-			if ((status = open_fragment(writer, err)) != LSM_OK)
-				return status;
+			open_fragment(writer);
 			continue;
 		}
-		if (!lsm_buf_append(&writer->out, part.data, n))
-			return no_memory(writer, err);
+		memcpy(writer->out + writer->used, part.data, n);
+		writer->used += n;
 		part.data += n;
 		part.len -= n;
 	}
