@@ -34,22 +34,22 @@ typedef struct LsmDb LsmDb;
 /* Fixed when the shared memory is made; lsm_options_init gives defaults. */
 typedef struct LsmOptions
 {
-	size_t memtable_size;  /* bytes of one arena; 16 MB */
-	int memtable_slots;	   /* arenas, at least 2; 3 */
-	size_t block_cache_size; /* bytes; 0: none; 64 MB */
-	int max_handles;	   /* pin slots; 64 */
-	size_t file_size;	   /* a compaction's output files; 8 MB */
-	size_t level1_size;	   /* bytes; each deeper level holds level_factor times more; 64 MB */
-	int level_factor;	   /* 10 */
-	int level0_compact;	   /* files in level 0 that start a compaction; 4 */
-	int level0_slow;	   /* ... that slow writers down; 12 */
-	int level0_stop;	   /* ... that stop writers until compacted; 24 */
-	size_t manifest_size;  /* rolled when larger; 4 MB */
-	size_t table_cache_size; /* bytes of private memory for open tables, per handle; 32 MB */
-	LsmTableOptions table; /* 16 KB blocks, 16 restarts, 10 bits, zstd level 3; level 0 uses the same unless
+	size_t memtable_size;              /* bytes of one arena; 16 MB */
+	int memtable_slots;                /* arenas, at least 2; 3 */
+	size_t block_cache_size;           /* bytes; 0: none; 64 MB */
+	int max_handles;                   /* pin slots; 64 */
+	size_t file_size;                  /* a compaction's output files; 8 MB */
+	size_t level1_size;                /* bytes; each deeper level holds level_factor times more; 64 MB */
+	int level_factor;                  /* 10 */
+	int level0_compact;                /* files in level 0 that start a compaction; 4 */
+	int level0_slow;                   /* ... that slow writers down; 12 */
+	int level0_stop;                   /* ... that stop writers until compacted; 24 */
+	size_t manifest_size;              /* rolled when larger; 4 MB */
+	size_t table_cache_size;           /* bytes of private memory for open tables, per handle; 32 MB */
+	LsmTableOptions table;             /* 16 KB blocks, 16 restarts, 10 bits, zstd level 3; level 0 uses the same unless
 							* level0_compression differs */
 	LsmCompression level0_compression; /* snappy: flushes must be quick */
-	bool inline_work; /* standalone: the writer itself flushes and compacts when due (deterministic) */
+	bool inline_work;                  /* standalone: the writer itself flushes and compacts when due (deterministic) */
 } LsmOptions;
 extern void lsm_options_init(LsmOptions *options);
 /* As init, with what LevelDB does by default, so that files equal its own: 4 KB blocks, snappy, 2 MB files, 4 MB memtable. */
@@ -67,7 +67,7 @@ typedef struct LsmAttach
 	LsmJournal *journal;
 	const LsmTxnOps *txn; /* NULL: standalone, values without stamps */
 	void *txn_ctx;
-	int handle;			  /* pin slot, 0 .. max_handles - 1, used by nobody else now */
+	int handle;                     /* pin slot, 0 .. max_handles - 1, used by nobody else now */
 	bool (*should_stop)(void *arg); /* asked during long work; NULL: never */
 	void *stop_arg;
 } LsmAttach;
@@ -149,7 +149,7 @@ typedef struct LsmScan
 {
 	bool valid;
 	LsmStatus status;
-	LsmSlice key;	/* user key */
+	LsmSlice key;   /* user key */
 	LsmSlice value; /* payload */
 	LsmVersion version;
 	LsmError err;
@@ -158,7 +158,7 @@ extern LsmStatus lsm_scan_open(LsmDb *db, const LsmRead *read, LsmSlice lower, L
 							   LsmError *err);
 extern void lsm_scan_first(LsmScan *scan);
 extern void lsm_scan_last(LsmScan *scan);
-extern void lsm_scan_seek(LsmScan *scan, LsmSlice key);		 /* first key >= key, within the range */
+extern void lsm_scan_seek(LsmScan *scan, LsmSlice key);      /* first key >= key, within the range */
 extern void lsm_scan_seek_last(LsmScan *scan, LsmSlice key); /* last key <= key, within the range */
 extern void lsm_scan_next(LsmScan *scan);
 extern void lsm_scan_prev(LsmScan *scan);
@@ -185,6 +185,11 @@ extern LsmStatus lsm_flush(LsmDb *db, LsmError *err);
 extern LsmStatus lsm_compact_range(LsmDb *db, LsmSlice lower, LsmSlice upper, LsmError *err);
 /* For the compactor's loop: rotate the memtable if journal positions behind `position` are only in it (WAL distance, age). */
 extern LsmStatus lsm_rotate_if_older(LsmDb *db, uint64_t position, LsmError *err);
+/*
+ * Settles what holds ids of transactions below oldest_xid, before their outcomes can no longer be looked up: flushes
+ * such memtables, rewrites such files.  *rewritten (may be NULL) counts files.  An id still running keeps its version.
+ */
+extern LsmStatus lsm_settle(LsmDb *db, uint64_t oldest_xid, uint64_t *rewritten, LsmError *err);
 /* Bytes a second that compactions may write; 0: no limit.  Kept in shared memory. */
 extern void lsm_set_rate(LsmDb *db, uint64_t bytes_per_second);
 
@@ -203,9 +208,9 @@ typedef struct LsmStats
 	uint64_t epoch;
 	uint64_t memtable_used; /* bytes in the active one */
 	uint64_t memtable_size;
-	int memtables_waiting; /* to be flushed */
+	int memtables_waiting;     /* to be flushed */
 	uint64_t journal_position; /* oldest position still needed */
-	uint64_t compaction_debt; /* bytes that levels hold above their targets */
+	uint64_t compaction_debt;  /* bytes that levels hold above their targets */
 	uint64_t flushes, compactions, bytes_flushed, bytes_compacted, bytes_written;
 	uint64_t stalls, stall_us; /* writers that waited for room */
 	LsmCacheStats cache;

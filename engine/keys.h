@@ -36,7 +36,7 @@ typedef enum LsmType
 #define LSM_STAMP_XACT 0x01	  /* xid and cid follow */
 #define LSM_STAMP_DELETE 0x02 /* the key is deleted as of this version; no payload */
 #define LSM_STAMP_LOCK 0x04	  /* a row lock, not a version: readers skip it, writers wait for its xid */
-#define LSM_STAMP_SPILLED 0x08 /* payload is fixed64 offset, fixed64 length in the memtable's spill file; never in a table */
+#define LSM_STAMP_SPILLED 0x08 /* payload is fixed64 number of a spill file, fixed64 length of its value; never in a table */
 #define LSM_STAMP_MAX_SIZE 13
 
 typedef struct LsmStamp

@@ -1,0 +1,358 @@
+/*
+ * pick.c - see pick.h.
+ *
+ * Scores as LevelDB's: level 0 by the number of its files, for each of them
+ * costs every reader; deeper levels by bytes against a target that grows by a
+ * factor.  Within a level the file is taken that meets the fewest bytes in
+ * the level below in proportion to its own: that writes least for what it moves.
+ *
+ * Inputs are closed under overlap of user keys, level 0 transitively, so that no
+ * older version stays above a newer one, and files that share a user key
+ * (LevelDB cuts there) are never torn apart.
+ */
+#include "engine/pick.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static uint64_t
+target_bytes(const LsmOptions *options, int level)
+{
+	uint64_t target = options->level1_size;
+
+	for (int i = 1; i < level; i++)
+		target *= (uint64_t) options->level_factor;
+	return target > 0 ? target : 1;
+}
+
+double
+lsm_level_score(const LsmOptions *options, const LsmFiles *files, int level)
+{
+	if (level == LSM_NUM_LEVELS - 1)
+		return 0;
+	if (level == 0)
+		return (double) files->levels[0].n / options->level0_compact;
+	return (double) files->levels[level].bytes / (double) target_bytes(options, level);
+}
+
+uint64_t
+lsm_compaction_debt(const LsmOptions *options, const LsmFiles *files)
+{
+	uint64_t debt = files->levels[0].n >= options->level0_compact ? files->levels[0].bytes : 0;
+
+	for (int level = 1; level < LSM_NUM_LEVELS - 1; level++)
+	{
+		uint64_t target = target_bytes(options, level);
+
+		if (files->levels[level].bytes > target)
+			debt += files->levels[level].bytes - target;
+	}
+	return debt;
+}
+
+void
+lsm_compaction_free(LsmCompaction *compaction)
+{
+	if (compaction == NULL)
+		return;
+	free(compaction->inputs[0]);
+	free(compaction->inputs[1]);
+	lsm_files_unref(compaction->files);
+	free(compaction);
+}
+
+/* ---- closing inputs under overlap ---- */
+
+static bool
+shares_user_key(const LsmFileMeta *before, const LsmFileMeta *file)
+{
+	return lsm_slice_compare(lsm_ikey_user(before->largest), lsm_ikey_user(file->smallest)) == 0;
+}
+
+/* In levels >= 1: takes in neighbours that hold versions of the same user key. */
+static void
+widen(const LsmLevel *level, int *from, int *to)
+{
+	if (*from == *to)
+		return;
+	while (*from > 0 && shares_user_key(level->files[*from - 1], level->files[*from]))
+		(*from)--;
+	while (*to < level->n && shares_user_key(level->files[*to - 1], level->files[*to]))
+		(*to)++;
+}
+
+/* Smallest and largest user key of some files. */
+static void
+key_range(LsmFileMeta **files, int n, LsmSlice *first, LsmSlice *last)
+{
+	*first = lsm_ikey_user(files[0]->smallest);
+	*last = lsm_ikey_user(files[0]->largest);
+	for (int i = 1; i < n; i++)
+	{
+		LsmSlice small = lsm_ikey_user(files[i]->smallest);
+		LsmSlice large = lsm_ikey_user(files[i]->largest);
+
+		if (lsm_slice_compare(small, *first) < 0)
+			*first = small;
+		if (lsm_slice_compare(large, *last) > 0)
+			*last = large;
+	}
+}
+
+/* Level 0: adds to inputs what overlaps them, until nothing more does.  taken[] marks them; keeps the level's order. */
+static int
+close_level0(const LsmLevel *level, bool *taken, LsmFileMeta **inputs)
+{
+	int n = 0;
+	bool grew = true;
+
+	while (grew)
+	{
+		LsmSlice first;
+		LsmSlice last;
+
+		n = 0;
+		for (int i = 0; i < level->n; i++)
+		{
+			if (taken[i])
+				inputs[n++] = level->files[i];
+		}
+		key_range(inputs, n, &first, &last);
+		grew = false;
+		for (int i = 0; i < level->n; i++)
+		{
+			LsmFileMeta *file = level->files[i];
+
+			if (!taken[i] && lsm_slice_compare(lsm_ikey_user(file->largest), first) >= 0 &&
+				lsm_slice_compare(lsm_ikey_user(file->smallest), last) <= 0)
+			{
+				taken[i] = true;
+				grew = true;
+			}
+		}
+	}
+	return n;
+}
+
+static uint64_t
+sum_bytes(LsmFileMeta **files, int n)
+{
+	uint64_t bytes = 0;
+
+	for (int i = 0; i < n; i++)
+		bytes += files[i]->size;
+	return bytes;
+}
+
+/* A compaction of files [from, to) of `level` (level 0: of those taken[]). */
+static LsmStatus
+make(const LsmOptions *options, LsmFiles *files, int level, int from, int to, bool *taken, bool rewrite,
+	 LsmCompaction **result, LsmError *err)
+{
+	const LsmLevel *l = &files->levels[level];
+	LsmCompaction *c = calloc(1, sizeof(LsmCompaction));
+	int beneath_from = 0;
+	int beneath_to = 0;
+	LsmSlice first;
+	LsmSlice last;
+
+	if (c == NULL)
+		return lsm_no_memory(err);
+	c->files = files;
+	lsm_files_ref(files);
+	c->level = level;
+	c->output_level = rewrite && level > 0 ? level : level + 1;
+	c->inputs[0] = malloc((size_t) l->n * sizeof(LsmFileMeta *));
+	if (c->inputs[0] == NULL)
+		goto no_memory;
+	if (level == 0)
+		c->ninputs[0] = close_level0(l, taken, c->inputs[0]);
+	else
+	{
+		widen(l, &from, &to);
+		c->ninputs[0] = to - from;
+		memcpy(c->inputs[0], l->files + from, (size_t) (to - from) * sizeof(LsmFileMeta *));
+	}
+	c->bytes = sum_bytes(c->inputs[0], c->ninputs[0]);
+	if (c->output_level > level)
+	{
+		const LsmLevel *beneath = &files->levels[level + 1];
+
+		key_range(c->inputs[0], c->ninputs[0], &first, &last);
+		lsm_level_range(beneath, first, last, &beneath_from, &beneath_to);
+		widen(beneath, &beneath_from, &beneath_to);
+		if (beneath_to > beneath_from)
+		{
+			c->ninputs[1] = beneath_to - beneath_from;
+			c->inputs[1] = malloc((size_t) c->ninputs[1] * sizeof(LsmFileMeta *));
+			if (c->inputs[1] == NULL)
+				goto no_memory;
+			memcpy(c->inputs[1], beneath->files + beneath_from, (size_t) c->ninputs[1] * sizeof(LsmFileMeta *));
+			c->bytes += sum_bytes(c->inputs[1], c->ninputs[1]);
+		}
+		/* Level 0 is written in another compression on purpose; moving it down would keep that for ever. */
+		if (c->ninputs[0] == 1 && c->ninputs[1] == 0 &&
+			(level > 0 || options->level0_compression == options->table.compression))
+		{
+			uint64_t met = 0;
+
+			if (level + 2 < LSM_NUM_LEVELS)
+			{
+				lsm_level_range(&files->levels[level + 2], first, last, &beneath_from, &beneath_to);
+				met = sum_bytes(files->levels[level + 2].files + beneath_from, beneath_to - beneath_from);
+			}
+			c->move = met <= 10 * (uint64_t) options->file_size;
+		}
+	}
+	*result = c;
+	return LSM_OK;
+
+no_memory:
+	lsm_compaction_free(c);
+	return lsm_no_memory(err);
+}
+
+static LsmStatus
+make_level0(const LsmOptions *options, LsmFiles *files, bool *taken, LsmCompaction **result, LsmError *err)
+{
+	return make(options, files, 0, 0, 0, taken, false, result, err);
+}
+
+/* ---- choosing ---- */
+
+/* Index of the file that meets least beneath it for its size. */
+static int
+least_overlap(const LsmFiles *files, int level)
+{
+	const LsmLevel *l = &files->levels[level];
+	const LsmLevel *beneath = &files->levels[level + 1];
+	double best_ratio = 0;
+	int best = 0;
+	int from = 0;
+
+	for (int i = 0; i < l->n; i++)
+	{
+		LsmFileMeta *file = l->files[i];
+		uint64_t met = 0;
+		double ratio;
+
+		while (from < beneath->n && lsm_slice_compare(lsm_ikey_user(beneath->files[from]->largest),
+													  lsm_ikey_user(file->smallest)) < 0)
+			from++;
+		for (int j = from; j < beneath->n && lsm_slice_compare(lsm_ikey_user(beneath->files[j]->smallest),
+															   lsm_ikey_user(file->largest)) <= 0;
+			 j++)
+			met += beneath->files[j]->size;
+		ratio = (double) met / (double) (file->size > 0 ? file->size : 1);
+		if (i == 0 || ratio < best_ratio)
+		{
+			best_ratio = ratio;
+			best = i;
+		}
+	}
+	return best;
+}
+
+LsmStatus
+lsm_pick(const LsmOptions *options, LsmFiles *files, LsmCompaction **compaction, LsmError *err)
+{
+	double best_score = 0;
+	int best = -1;
+	int at;
+
+	*compaction = NULL;
+	for (int level = 0; level < LSM_NUM_LEVELS - 1; level++)
+	{
+		double score = lsm_level_score(options, files, level);
+
+		if (score >= 1 && score > best_score)
+		{
+			best_score = score;
+			best = level;
+		}
+	}
+	if (best < 0)
+		return LSM_OK;
+	if (best == 0)
+	{
+		bool *taken = calloc((size_t) files->levels[0].n, sizeof(bool));
+		LsmStatus status;
+
+		if (taken == NULL)
+			return lsm_no_memory(err);
+		taken[files->levels[0].n - 1] = true; /* the oldest, and what overlaps it */
+		status = make_level0(options, files, taken, compaction, err);
+		free(taken);
+		return status;
+	}
+	at = least_overlap(files, best);
+	return make(options, files, best, at, at + 1, NULL, false, compaction, err);
+}
+
+LsmStatus
+lsm_pick_range(const LsmOptions *options, LsmFiles *files, int level, LsmSlice lower, LsmSlice upper, uint64_t bytes,
+			   LsmCompaction **compaction, LsmError *err)
+{
+	const LsmLevel *l = &files->levels[level];
+	uint64_t sum = 0;
+	LsmStatus status;
+	int from;
+	int to;
+
+	*compaction = NULL;
+	if (level == 0)
+	{
+		bool *taken = calloc((size_t) l->n + 1, sizeof(bool));
+		bool any = false;
+
+		if (taken == NULL)
+			return lsm_no_memory(err);
+		for (int i = 0; i < l->n; i++)
+		{
+			taken[i] = lsm_file_overlaps(l->files[i], lower, upper);
+			any |= taken[i];
+		}
+		status = any ? make_level0(options, files, taken, compaction, err) : LSM_OK;
+		free(taken);
+		return status;
+	}
+	from = lsm_level_find_user(l, lower);
+	for (to = from; to < l->n && sum < bytes && lsm_file_overlaps(l->files[to], lower, upper); to++)
+		sum += l->files[to]->size;
+	if (from == to)
+		return LSM_OK;
+	status = make(options, files, level, from, to, NULL, false, compaction, err);
+	return status;
+}
+
+LsmStatus
+lsm_pick_rewrite(const LsmOptions *options, LsmFiles *files, int level, uint64_t number, LsmCompaction **compaction,
+				 LsmError *err)
+{
+	const LsmLevel *l = &files->levels[level];
+
+	*compaction = NULL;
+	for (int i = 0; i < l->n; i++)
+	{
+		bool *taken;
+		LsmStatus status;
+
+		if (l->files[i]->number != number)
+			continue;
+		if (level > 0)
+		{
+			status = make(options, files, level, i, i + 1, NULL, true, compaction, err);
+			return status;
+		}
+		taken = calloc((size_t) l->n, sizeof(bool));
+		if (taken == NULL)
+			return lsm_no_memory(err);
+		taken[i] = true;
+		status = make_level0(options, files, taken, compaction, err);
+		free(taken);
+		if (status == LSM_OK)
+			(*compaction)->move = false;
+		return status;
+	}
+	return LSM_OK;
+}

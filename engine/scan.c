@@ -1,0 +1,598 @@
+/*
+ * scan.c - walking through a range in either direction.
+ *
+ * Below lies one merging iterator over the memtables, the files of level 0 and
+ * one concatenation of files for each deeper level, all restricted to what
+ * overlaps the range.  Forward it stands on the version that is shown; backward
+ * it stands before all versions of the shown key, whose value was copied on the
+ * way (versions come oldest first then, and the newest visible one is wanted).
+ *
+ * The current user key is always kept as a copy: to step over the key's other
+ * versions, and to find the place again in a new view when the epoch has moved
+ * since the last call.
+ */
+#include "engine/handle.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/level_iter.h"
+#include "engine/spill.h"
+
+typedef enum Place
+{
+	PLACE_NONE, /* nowhere, or past an end */
+	PLACE_FORWARD,
+	PLACE_BACKWARD
+} Place;
+
+typedef struct Scan
+{
+	LsmScan pub;
+	LsmDb *db;
+	LsmRead read;
+	uint64_t max_seq;
+	bool snapshot; /* max_seq is registered as one of our own */
+	LsmBuf lower;
+	LsmBuf upper;
+
+	/* the view that `it` is over */
+	uint64_t epoch;
+	LsmFiles *files;
+	LsmIter *it;
+
+	bool pinned;
+	uint64_t era; /* db->pin_era when it was pinned */
+	Place place;
+	LsmBuf key;    /* the user key shown, or to be passed over */
+	LsmBuf value;  /* backward and spilled values */
+	LsmBuf target; /* seek keys */
+} Scan;
+
+/* ---- ends and errors ---- */
+
+static void
+release_pin(Scan *s)
+{
+	if (s->pinned && s->era == s->db->pin_era)
+		lsm_leave(s->db);
+	s->pinned = false;
+}
+
+static void
+stop(Scan *s, LsmStatus status)
+{
+	s->pub.valid = false;
+	s->pub.status = status;
+	s->place = PLACE_NONE;
+	release_pin(s);
+}
+
+static void
+out_of_memory(Scan *s)
+{
+	stop(s, lsm_no_memory(&s->pub.err));
+}
+
+/* The iterator ended: was it an error? */
+static void
+at_end(Scan *s)
+{
+	if (s->it->status != LSM_OK)
+		s->pub.err = s->it->err;
+	stop(s, s->it->status);
+}
+
+/* ---- the iterator over everything ---- */
+
+static void
+drop_iterator(Scan *s)
+{
+	if (s->it != NULL)
+		lsm_iter_close(s->it);
+	lsm_files_unref(s->files);
+	s->it = NULL;
+	s->files = NULL;
+}
+
+/* Files [*from, *to) of a deeper level overlap the scan's range. */
+static void
+files_in_range(const Scan *s, const LsmLevel *level, int *from, int *to)
+{
+	int i = lsm_level_find_user(level, lsm_buf_slice(&s->lower));
+
+	*from = i;
+	while (i < level->n && lsm_file_overlaps(level->files[i], lsm_buf_slice(&s->lower), lsm_buf_slice(&s->upper)))
+		i++;
+	*to = i;
+}
+
+static bool
+build_iterator(Scan *s)
+{
+	LsmDb *db = s->db;
+	const LsmFiles *files = db->follow.files;
+	LsmIter **children = malloc((size_t) (db->nmems + files->levels[0].n + LSM_NUM_LEVELS) * sizeof(LsmIter *));
+	bool ok = children != NULL;
+	int n = 0;
+
+	drop_iterator(s);
+	for (int i = 0; ok && i < db->nmems; i++)
+	{
+		if (lsm_memtable_entries(db->mems[i].memtable) == 0 && i > 0)
+			continue;
+		children[n] = lsm_memtable_iter(db->mems[i].memtable);
+		ok = children[n] != NULL;
+		n += ok;
+	}
+	for (int i = 0; ok && i < files->levels[0].n; i++)
+	{
+		if (!lsm_file_overlaps(files->levels[0].files[i], lsm_buf_slice(&s->lower), lsm_buf_slice(&s->upper)))
+			continue;
+		children[n] = lsm_level_iter(&db->tables, &files->levels[0].files[i], 1, true);
+		ok = children[n] != NULL;
+		n += ok;
+	}
+	for (int level = 1; ok && level < LSM_NUM_LEVELS; level++)
+	{
+		int from;
+		int to;
+
+		files_in_range(s, &files->levels[level], &from, &to);
+		if (from == to)
+			continue;
+		children[n] = lsm_level_iter(&db->tables, files->levels[level].files + from, to - from, true);
+		ok = children[n] != NULL;
+		n += ok;
+	}
+	if (ok)
+		s->it = lsm_merge_iter(children, n);
+	else
+	{
+		for (int i = 0; i < n; i++)
+			lsm_iter_close(children[i]);
+	}
+	free(children);
+	if (s->it == NULL)
+	{
+		out_of_memory(s);
+		return false;
+	}
+	s->files = db->follow.files;
+	lsm_files_ref(s->files);
+	s->epoch = db->view_epoch;
+	return true;
+}
+
+/*
+ * Makes sure of a pin and an iterator over the current view.  *moved: the
+ * iterator is a new one and stands nowhere.  false after an error.
+ */
+static inline bool
+prepare(Scan *s, bool *moved)
+{
+	LsmDb *db = s->db;
+	LsmStatus status;
+
+	*moved = false;
+	if (s->pinned && s->era == db->pin_era)
+	{
+		if (__builtin_expect(atomic_load_explicit(&db->shared->epoch, memory_order_acquire) == s->epoch, 1))
+			return true;
+		/* Long scans must not hold arenas and files back. */
+		lsm_leave(db);
+	}
+	s->pinned = false;
+	status = lsm_enter(db, &s->pub.err);
+	if (status != LSM_OK)
+	{
+		stop(s, status);
+		return false;
+	}
+	s->pinned = true;
+	s->era = db->pin_era;
+	if (s->it != NULL && s->epoch == db->view_epoch)
+		return true;
+	*moved = true;
+	return build_iterator(s);
+}
+
+/* First entry with a user key >= key (after = false), or > key. */
+static bool
+seek_to(Scan *s, LsmSlice key, bool after)
+{
+	s->target.len = 0;
+	if (!lsm_ikey_append(&s->target, key, after ? 0 : LSM_MAX_SEQUENCE, after ? LSM_TYPE_DELETION : LSM_TYPE_FOR_SEEK))
+	{
+		out_of_memory(s);
+		return false;
+	}
+	lsm_iter_seek(s->it, lsm_buf_slice(&s->target));
+	/* (key, 0, deletion) may exist itself only in foreign files; it is passed over like any other version */
+	return true;
+}
+
+/* Last entry with a user key < key. */
+static bool
+seek_before(Scan *s, LsmSlice key)
+{
+	if (!seek_to(s, key, false))
+		return false;
+	if (s->it->valid)
+		lsm_iter_prev(s->it);
+	else if (s->it->status == LSM_OK)
+		lsm_iter_seek_last(s->it);
+	return true;
+}
+
+/* ---- what is visible ---- */
+
+typedef enum Verdict
+{
+	SKIP,    /* not for this reader */
+	SHOW,    /* this is the key's version */
+	DELETED, /* the key is deleted for this reader */
+	FAILED   /* the scan was stopped */
+} Verdict;
+
+/* Judges the entry the iterator stands on; fills stamp and payload. */
+static inline Verdict
+judge(Scan *s, uint64_t trailer, LsmStamp *stamp, LsmSlice *payload)
+{
+	*stamp = (LsmStamp){0, 0, 0};
+	if ((trailer >> 8) > s->max_seq)
+		return SKIP;
+	if ((trailer & 0xff) == LSM_TYPE_DELETION)
+		return DELETED;
+	*payload = s->it->value;
+	if (!lsm_stamped(s->db))
+		return SHOW;
+	if (!lsm_stamp_decode(s->it->value, stamp, payload))
+	{
+		stop(s, lsm_fail(&s->pub.err, LSM_CORRUPT, 0, NULL, 0, "a version without a valid stamp"));
+		return FAILED;
+	}
+	if (stamp->flags & LSM_STAMP_LOCK)
+		return SKIP;
+	if ((stamp->flags & LSM_STAMP_XACT) && s->read.visible != NULL)
+	{
+		LsmVisible visible = s->read.visible(s->read.arg, stamp, NULL);
+
+		if (visible == LSM_INVISIBLE)
+			return SKIP;
+		if (visible == LSM_VISIBLE_ERROR)
+		{
+			stop(s, lsm_fail(&s->pub.err, LSM_CORRUPT, 0, NULL, 0, "transaction id %llu is too old to look up",
+							 (unsigned long long) stamp->xid));
+			return FAILED;
+		}
+	}
+	return (stamp->flags & LSM_STAMP_DELETE) ? DELETED : SHOW;
+}
+
+/* Checks the entry's key; false (and stopped) if it cannot be one. */
+static inline bool
+sound(Scan *s)
+{
+	if (__builtin_expect(lsm_ikey_ok(s->it->key), 1))
+		return true;
+	stop(s, lsm_fail(&s->pub.err, LSM_CORRUPT, 0, NULL, 0, "a key without a valid trailer"));
+	return false;
+}
+
+static inline bool
+same_key(const LsmBuf *kept, LsmSlice user)
+{
+	return kept->len == user.len && (user.len == 0 || memcmp(kept->data, user.data, user.len) == 0);
+}
+
+/* Keeps a user key.  As lsm_buf_set, but inline: this is done for every row. */
+static inline bool
+keep_key(LsmBuf *kept, LsmSlice user)
+{
+	if (__builtin_expect(kept->cap < user.len || kept->data == NULL, 0))
+		return lsm_buf_set(kept, user.data, user.len);
+	memcpy(kept->data, user.data, user.len);
+	kept->len = user.len;
+	return true;
+}
+
+static void
+show(Scan *s, uint64_t seq, const LsmStamp *stamp, LsmSlice payload)
+{
+	s->pub.valid = true;
+	s->pub.status = LSM_OK;
+	s->pub.key = lsm_buf_slice(&s->key);
+	s->pub.value = payload;
+	s->pub.version.seq = seq;
+	s->pub.version.stamp = *stamp;
+	if (__builtin_expect((stamp->flags & LSM_STAMP_SPILLED) != 0, 0))
+	{
+		LsmStatus status = lsm_spill_read(s->db, payload, &s->db->spill, &s->pub.err);
+
+		if (status == LSM_OK && !lsm_buf_set(&s->value, s->db->spill.data, s->db->spill.len))
+			status = lsm_no_memory(&s->pub.err);
+		if (status != LSM_OK)
+		{
+			stop(s, status);
+			return;
+		}
+		s->pub.value = lsm_buf_slice(&s->value);
+		s->pub.version.stamp.flags &= (uint8_t) ~LSM_STAMP_SPILLED;
+	}
+}
+
+/*
+ * From where the iterator stands to the next entry to show.  Versions of the
+ * user key in s->key are passed over if `passing`.
+ */
+static void
+find_forward(Scan *s, bool passing)
+{
+	LsmSlice upper = lsm_buf_slice(&s->upper);
+
+	for (; s->it->valid; lsm_iter_next(s->it))
+	{
+		LsmSlice payload;
+		LsmSlice user;
+		LsmStamp stamp;
+		uint64_t trailer;
+
+		if (!sound(s))
+			return;
+		user = lsm_ikey_user(s->it->key);
+		if (passing && same_key(&s->key, user))
+			continue;
+		if (upper.len > 0 && lsm_slice_compare(user, upper) >= 0)
+		{
+			stop(s, LSM_OK);
+			return;
+		}
+		trailer = lsm_ikey_trailer(s->it->key);
+		switch (judge(s, trailer, &stamp, &payload))
+		{
+			case SKIP:
+				break;
+			case FAILED:
+				return;
+			case SHOW:
+			case DELETED:
+				if (!keep_key(&s->key, user))
+				{
+					out_of_memory(s);
+					return;
+				}
+				passing = true;
+				s->place = PLACE_FORWARD;
+				if ((trailer & 0xff) == LSM_TYPE_DELETION || (stamp.flags & LSM_STAMP_DELETE))
+					break;
+				show(s, trailer >> 8, &stamp, payload);
+				return;
+		}
+	}
+	at_end(s);
+}
+
+/*
+ * From where the iterator stands (on the oldest version of some key, or
+ * nowhere) back to the next key to show; ends before that key's versions.
+ */
+static void
+find_backward(Scan *s)
+{
+	LsmSlice lower = lsm_buf_slice(&s->lower);
+	bool have_key = false; /* s->key is the key whose versions are being read */
+	bool visible = false;  /* its newest visible version so far is a value, in s->value */
+	LsmStamp best = {0, 0, 0};
+	uint64_t best_seq = 0;
+
+	for (; s->it->valid; lsm_iter_prev(s->it))
+	{
+		LsmSlice payload;
+		LsmSlice user;
+		LsmStamp stamp;
+		uint64_t trailer;
+
+		if (!sound(s))
+			return;
+		user = lsm_ikey_user(s->it->key);
+		if (!have_key || !same_key(&s->key, user))
+		{
+			if (visible)
+				break;
+			if (lsm_slice_compare(user, lower) < 0)
+			{
+				stop(s, LSM_OK);
+				return;
+			}
+			if (!keep_key(&s->key, user))
+			{
+				out_of_memory(s);
+				return;
+			}
+			have_key = true;
+			s->place = PLACE_BACKWARD;
+		}
+		trailer = lsm_ikey_trailer(s->it->key);
+		switch (judge(s, trailer, &stamp, &payload))
+		{
+			case SKIP:
+				break;
+			case FAILED:
+				return;
+			case DELETED:
+				visible = false;
+				break;
+			case SHOW:
+				visible = true;
+				best = stamp;
+				best_seq = trailer >> 8;
+				if (!lsm_buf_set(&s->value, payload.data, payload.len))
+				{
+					out_of_memory(s);
+					return;
+				}
+				break;
+		}
+	}
+	if (!visible || s->it->status != LSM_OK)
+	{
+		at_end(s);
+		return;
+	}
+	show(s, best_seq, &best, lsm_buf_slice(&s->value));
+}
+
+/* ---- moves ---- */
+
+void
+lsm_scan_first(LsmScan *scan)
+{
+	Scan *s = (Scan *) scan;
+	bool moved;
+
+	if (!prepare(s, &moved))
+		return;
+	if (s->lower.len == 0)
+		lsm_iter_seek_first(s->it);
+	else if (!seek_to(s, lsm_buf_slice(&s->lower), false))
+		return;
+	find_forward(s, false);
+}
+
+void
+lsm_scan_seek(LsmScan *scan, LsmSlice key)
+{
+	Scan *s = (Scan *) scan;
+	bool moved;
+
+	if (lsm_slice_compare(key, lsm_buf_slice(&s->lower)) < 0)
+		key = lsm_buf_slice(&s->lower);
+	if (!prepare(s, &moved) || !seek_to(s, key, false))
+		return;
+	find_forward(s, false);
+}
+
+void
+lsm_scan_last(LsmScan *scan)
+{
+	Scan *s = (Scan *) scan;
+	bool moved;
+
+	if (!prepare(s, &moved))
+		return;
+	if (s->upper.len == 0)
+		lsm_iter_seek_last(s->it);
+	else if (!seek_before(s, lsm_buf_slice(&s->upper)))
+		return;
+	find_backward(s);
+}
+
+void
+lsm_scan_seek_last(LsmScan *scan, LsmSlice key)
+{
+	Scan *s = (Scan *) scan;
+	bool moved;
+
+	if (s->upper.len > 0 && lsm_slice_compare(key, lsm_buf_slice(&s->upper)) >= 0)
+	{
+		lsm_scan_last(scan);
+		return;
+	}
+	if (!prepare(s, &moved) || !seek_to(s, key, true))
+		return;
+	/* now behind all of key's versions, or past the end */
+	while (s->it->valid && lsm_ikey_ok(s->it->key) && lsm_slice_compare(lsm_ikey_user(s->it->key), key) <= 0)
+		lsm_iter_next(s->it);
+	if (s->it->valid)
+		lsm_iter_prev(s->it);
+	else if (s->it->status == LSM_OK)
+		lsm_iter_seek_last(s->it);
+	find_backward(s);
+}
+
+void
+lsm_scan_next(LsmScan *scan)
+{
+	Scan *s = (Scan *) scan;
+	bool moved;
+
+	if (!scan->valid || !prepare(s, &moved))
+		return;
+	if (__builtin_expect(!moved && s->place == PLACE_FORWARD, 1))
+		lsm_iter_next(s->it);
+	else if (!seek_to(s, lsm_buf_slice(&s->key), true))
+		return;
+	find_forward(s, true);
+}
+
+void
+lsm_scan_prev(LsmScan *scan)
+{
+	Scan *s = (Scan *) scan;
+	bool moved;
+
+	if (!scan->valid || !prepare(s, &moved))
+		return;
+	if ((moved || s->place != PLACE_BACKWARD) && !seek_before(s, lsm_buf_slice(&s->key)))
+		return;
+	find_backward(s);
+}
+
+void
+lsm_scan_release(LsmScan *scan)
+{
+	release_pin((Scan *) scan);
+}
+
+/* ---- life ---- */
+
+LsmStatus
+lsm_scan_open(LsmDb *db, const LsmRead *read, LsmSlice lower, LsmSlice upper, LsmScan **scan, LsmError *err)
+{
+	LsmStatus status = lsm_ready(db, err);
+	Scan *s;
+
+	if (status != LSM_OK)
+		return status;
+	s = calloc(1, sizeof(Scan));
+	if (s == NULL)
+		return lsm_no_memory(err);
+	s->db = db;
+	s->read = *read;
+	if (!lsm_buf_set(&s->lower, lower.data, lower.len) || !lsm_buf_set(&s->upper, upper.data, upper.len))
+	{
+		lsm_buf_free(&s->lower);
+		lsm_buf_free(&s->upper);
+		free(s);
+		return lsm_no_memory(err);
+	}
+	s->max_seq = read->max_seq;
+	if (s->max_seq == LSM_MAX_SEQUENCE && !lsm_stamped(db))
+	{
+		/* A scan lives over many views: compaction must keep what it has yet to come to. */
+		s->max_seq = lsm_snapshot_take(db);
+		s->snapshot = true;
+	}
+	*scan = &s->pub;
+	return LSM_OK;
+}
+
+void
+lsm_scan_close(LsmScan *scan)
+{
+	Scan *s = (Scan *) scan;
+
+	if (s == NULL)
+		return;
+	release_pin(s);
+	drop_iterator(s);
+	if (s->snapshot)
+		lsm_snapshot_release(s->db, s->max_seq);
+	lsm_buf_free(&s->lower);
+	lsm_buf_free(&s->upper);
+	lsm_buf_free(&s->key);
+	lsm_buf_free(&s->value);
+	lsm_buf_free(&s->target);
+	free(s);
+}

@@ -1,0 +1,137 @@
+/*
+ * shared.h - what all processes of a store share: the layout of LsmShared.
+ *
+ * It may be mapped at another address in every process: offsets and indexes, no
+ * pointers.  Beside each field stands what protects it: "STATE" is
+ * LSM_LOCK_STATE, "WRITE" LSM_LOCK_WRITE, "MANIFEST" LSM_LOCK_MANIFEST, "role" the
+ * work role (work.h); atomic ones may be read at any time.
+ */
+#ifndef LSM_SHARED_H
+#define LSM_SHARED_H
+
+#include <stdatomic.h>
+
+#include "engine/db.h"
+#include "engine/memtable.h"
+
+#define LSM_MAX_SLOTS 16
+#define LSM_MAX_SNAPSHOTS 128
+
+/* What an arena is at the moment. */
+typedef enum LsmSlotState
+{
+	LSM_SLOT_FREE,
+	LSM_SLOT_TAKEN,     /* somebody is making it a memtable, or emptying it */
+	LSM_SLOT_ACTIVE,    /* writers insert */
+	LSM_SLOT_IMMUTABLE, /* to be flushed */
+	LSM_SLOT_RETIRED    /* flushed; readers of older epochs may still look at it */
+} LsmSlotState;
+
+typedef struct LsmSlot
+{
+	LsmSlotState state;       /* STATE */
+	uint64_t generation;      /* STATE; memtables are numbered from 1, never twice */
+	uint64_t position;        /* STATE; the journal's position where it begins */
+	uint64_t retired_epoch;   /* STATE */
+	_Atomic uint64_t min_xid; /* lowest id of a stamp within; UINT64_MAX: none */
+	_Atomic uint32_t spills;  /* values in spill files of their own */
+} LsmSlot;
+
+/* The epoch a handle uses, 0: none.  A line of its own, for it is written by every call. */
+typedef struct LsmPin
+{
+	_Alignas(64) _Atomic uint64_t epoch;
+} LsmPin;
+
+typedef struct LsmSnapshot
+{
+	uint64_t seq;
+	uint32_t count;
+} LsmSnapshot;
+
+typedef enum LsmPhase
+{
+	LSM_PHASE_NEW, /* not recovered yet */
+	LSM_PHASE_READY,
+	LSM_PHASE_FAILED
+} LsmPhase;
+
+struct LsmShared
+{
+	LsmOptions options; /* constant */
+	size_t pins_offset;
+	size_t arenas_offset;
+	size_t cache_offset; /* 0: no block cache */
+	size_t capacity;     /* bytes that an empty memtable takes */
+
+	/* ---- read by every call, written seldom ---- */
+	_Alignas(64) _Atomic uint64_t epoch; /* raised under STATE exclusive; 0 until recovered */
+	_Atomic int phase;                   /* LsmPhase; STATE to change */
+	_Atomic int active;                  /* slot; changed under WRITE exclusive and STATE exclusive */
+	_Atomic uint64_t active_generation;  /* likewise */
+	_Atomic int waiting;                 /* immutable memtables; STATE to change */
+	_Atomic int level0_files;            /* STATE to change */
+	_Atomic uint64_t bad_generation;     /* the journal failed while this memtable was active: no writes until it is
+										  * flushed and its log forgotten; 0: none; WRITE to set, STATE to clear */
+
+	/* ---- written by every write ---- */
+	_Alignas(64) _Atomic uint64_t last_seq; /* highest sequence given out (concurrent journal) or visible (else) */
+	_Atomic uint64_t bytes_written;
+	_Alignas(64) _Atomic uint64_t next_file; /* file numbers */
+
+	/* ---- STATE ---- */
+	LsmSlot slots[LSM_MAX_SLOTS];
+	int mems[LSM_MAX_SLOTS]; /* active and immutable memtables, newest first */
+	int nmems;
+	uint64_t generation;
+	uint64_t manifest_number;                 /* in use */
+	uint64_t manifest_length;                 /* durable bytes */
+	uint64_t manifest_base;                   /* its length when it was new */
+	uint64_t manifest_position;               /* journal position that it names */
+	LsmSnapshot snapshots[LSM_MAX_SNAPSHOTS]; /* ascending */
+	int nsnapshots;
+	LsmError kept_error;    /* why recovery failed */
+	LsmError flush_error;   /* of the last flush; OK if it succeeded */
+	LsmError compact_error; /* of the last compaction */
+
+	/* ---- background work ---- */
+	_Atomic int worker;        /* handle + 1 that has the role; 0: nobody */
+	_Atomic bool manifest_bad; /* an append or roll failed: start a new manifest, delete nothing; role */
+	_Atomic bool sweep_wanted; /* there may be files that nobody remembers; role */
+	_Atomic uint64_t rate;     /* bytes a second that compactions may write; 0: no limit */
+
+	/* ---- counters for lsm_stats ---- */
+	_Atomic uint64_t flushes, compactions, bytes_flushed, bytes_compacted, stalls, stall_us;
+};
+
+static inline LsmPin *
+lsm_shared_pins(LsmShared *shared)
+{
+	return (LsmPin *) ((char *) shared + shared->pins_offset);
+}
+
+static inline LsmMemtable *
+lsm_shared_arena(LsmShared *shared, int slot)
+{
+	return (LsmMemtable *) ((char *) shared + shared->arenas_offset + (size_t) slot * shared->options.memtable_size);
+}
+
+static inline LsmCache *
+lsm_shared_cache(LsmShared *shared)
+{
+	return shared->cache_offset == 0 ? NULL : (LsmCache *) ((char *) shared + shared->cache_offset);
+}
+
+/* The lowest epoch that anybody uses, UINT64_MAX if nobody uses any. */
+extern uint64_t lsm_shared_min_pin(LsmShared *shared);
+
+/* Lowest registered snapshot, or last_seq.  STATE is taken. */
+extern uint64_t lsm_shared_oldest_snapshot(LsmShared *shared, LsmEnv *env);
+
+/* An arena that is FREE, now TAKEN; -1 if there is none.  STATE held exclusively. */
+extern int lsm_shared_take_slot(LsmShared *shared);
+
+/* Makes a TAKEN arena the active memtable; the one so far becomes immutable.  WRITE and STATE held exclusively. */
+extern void lsm_shared_push(LsmShared *shared, int slot, uint64_t position);
+
+#endif

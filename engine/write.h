@@ -1,0 +1,31 @@
+/*
+ * write.h - putting batches into the active memtable.
+ */
+#ifndef LSM_WRITE_H
+#define LSM_WRITE_H
+
+#include "engine/output.h"
+
+/* Inserts a batch's records with sequences from seq on, into a room that was reserved for it. */
+extern void lsm_insert_batch(LsmDb *db, LsmMemtable *memtable, LsmSlot *slot, LsmMemRoom *room, uint64_t seq,
+							 const LsmBatch *batch);
+
+/*
+ * With a journal that takes one writer at a time.  mem_batch is what the
+ * memtable gets.  LSM_BUSY if there is no room.
+ */
+extern LsmStatus lsm_write_exclusive(LsmDb *db, LsmBatch *batch, const LsmBatch *mem_batch, bool sync,
+									 uint64_t *first_seq, LsmError *err);
+
+/*
+ * Standalone: several threads' batches as one record of the journal
+ * (write_group.c).  As lsm_write; LSM_BUSY if there is no room.
+ */
+extern LsmStatus lsm_write_grouped(LsmDb *db, LsmBatch *batch, bool sync, uint64_t *first_seq, LsmError *err);
+
+/* Standalone: a batch larger than a memtable goes straight into a table (write_large.c). */
+extern LsmStatus lsm_write_large(LsmDb *db, const LsmBatch *batch, uint64_t *first_seq, LsmError *err);
+/* Sorts such a batch into output's tables, with sequences from seq on. */
+extern LsmStatus lsm_sort_large(LsmDb *db, const LsmBatch *batch, uint64_t seq, LsmOutput *output, LsmError *err);
+
+#endif
