@@ -19,18 +19,18 @@ typedef struct LsmTable LsmTable;
 typedef struct LsmTableProps
 {
 	uint64_t entries;
-	uint64_t deletions;	 /* deletions of LevelDB's kind and stamped ones */
-	uint64_t raw_bytes;	 /* keys and values before compression */
-	uint64_t min_xid;	 /* lowest transaction id of a version not frozen; 0: all frozen */
-	uint64_t max_seq;	 /* highest sequence within */
-	bool known;			 /* false for a file without that meta block (LevelDB's) */
+	uint64_t deletions; /* deletions of LevelDB's kind and stamped ones */
+	uint64_t raw_bytes; /* keys and values before compression */
+	uint64_t min_xid;   /* lowest transaction id of a version not frozen; 0: all frozen */
+	uint64_t max_seq;   /* highest sequence within */
+	bool known;         /* false for a file without that meta block (LevelDB's) */
 } LsmTableProps;
 
 /* cache may be NULL.  `number` names the file (tries .ldb, then .sst) and keys the cache. */
 extern LsmStatus lsm_table_open(LsmEnv *env, LsmCache *cache, uint64_t number, uint64_t file_size,
 								LsmTable **table, LsmError *err);
 extern void lsm_table_ref(LsmTable *table);
-extern void lsm_table_unref(LsmTable *table); /* closes with the last reference */
+extern void lsm_table_unref(LsmTable *table);          /* closes with the last reference */
 extern size_t lsm_table_memory(const LsmTable *table); /* bytes of private memory */
 extern const LsmTableProps *lsm_table_props(const LsmTable *table);
 
@@ -52,5 +52,11 @@ extern uint64_t lsm_table_offset_of(LsmTable *table, LsmSlice ikey);
 /* Reads and checks everything: order of keys, checksums, index, filter (no false negative). */
 typedef void (*LsmDamage)(void *arg, const LsmError *what);
 extern LsmStatus lsm_table_verify(LsmTable *table, LsmDamage damage, void *arg, uint64_t *entries, LsmError *err);
+/*
+ * The same for a file that lsm_table_open may refuse: a missing file, and damage
+ * of footer, index, filter or properties, are reported like any other.
+ */
+extern LsmStatus lsm_table_verify_file(LsmEnv *env, uint64_t number, uint64_t file_size, LsmDamage damage, void *arg,
+									   uint64_t *entries, LsmError *err);
 
 #endif

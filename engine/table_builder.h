@@ -17,9 +17,9 @@ typedef enum LsmCompression
 
 typedef struct LsmTableOptions
 {
-	size_t block_size;	  /* bytes before compression; a block exceeds it only if a single entry does */
+	size_t block_size;    /* bytes before compression; a block exceeds it only if a single entry does */
 	int restart_interval; /* 16 */
-	int bloom_bits;		  /* per key; 0: no filter */
+	int bloom_bits;       /* per key; 0: no filter */
 	LsmCompression compression;
 	int zstd_level;
 	bool stamped; /* values carry stamps: fill min_xid, count stamped deletions, write "docstore.properties" */
@@ -38,8 +38,13 @@ extern const LsmTableProps *lsm_table_builder_props(const LsmTableBuilder *build
 extern LsmStatus lsm_table_builder_finish(LsmTableBuilder *builder, uint64_t *file_size, LsmError *err);
 extern void lsm_table_builder_free(LsmTableBuilder *builder); /* also after an error: the caller removes the file */
 
-/* block compression, used by builder and reader (compress.c) */
-extern bool lsm_compress(LsmCompression kind, int level, LsmSlice raw, LsmBuf *out); /* false: store it raw */
-extern LsmStatus lsm_decompress(LsmCompression kind, LsmSlice data, LsmBuf *out, LsmError *err); /* bounded by the length it declares */
+/*
+ * Block compression, used by builder and reader (compress.c).  Both append to
+ * out.  lsm_compress: false, and nothing appended, if the block is better stored
+ * raw.  lsm_decompress never appends more than the block says and can hold, nor
+ * more than LSM_BLOCK_MAX.
+ */
+extern bool lsm_compress(LsmCompression kind, int level, LsmSlice raw, LsmBuf *out);
+extern LsmStatus lsm_decompress(LsmCompression kind, LsmSlice data, LsmBuf *out, LsmError *err);
 
 #endif

@@ -1,0 +1,35 @@
+/*
+ * block_builder.h - writes one block at a time: prefix-compressed entries and
+ * their restart points (grammar in block.c).
+ */
+#ifndef LSM_BLOCK_BUILDER_H
+#define LSM_BLOCK_BUILDER_H
+
+#include "engine/status.h"
+
+typedef struct LsmBlockBuilder
+{
+	LsmBuf buf; /* entries so far */
+	LsmBuf last_key;
+	uint32_t *restarts;
+	uint32_t num_restarts;
+	uint32_t cap_restarts;
+	int interval; /* entries from one restart point to the next */
+	int counter;  /* entries since the last one */
+} LsmBlockBuilder;
+
+extern void lsm_block_builder_init(LsmBlockBuilder *block, int restart_interval);
+extern void lsm_block_builder_free(LsmBlockBuilder *block);
+
+/* Keys in ascending order.  False when out of memory: the block is of no use then. */
+extern bool lsm_block_builder_add(LsmBlockBuilder *block, LsmSlice key, LsmSlice value);
+/* Bytes of the block if it were finished now. */
+extern size_t lsm_block_builder_size(const LsmBlockBuilder *block);
+/* ... if it were finished after this entry. */
+extern size_t lsm_block_builder_size_with(const LsmBlockBuilder *block, LsmSlice key, LsmSlice value);
+extern bool lsm_block_builder_empty(const LsmBlockBuilder *block);
+/* The block's bytes, until reset; data is NULL when out of memory. */
+extern LsmSlice lsm_block_builder_finish(LsmBlockBuilder *block);
+extern void lsm_block_builder_reset(LsmBlockBuilder *block);
+
+#endif

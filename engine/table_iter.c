@@ -1,0 +1,278 @@
+/*
+ * table_iter.c - all entries of a table, in both directions.
+ *
+ * Two block iterators: one over the index, one over the data block that the
+ * index entry leads to.  The block lies in the iterator's own memory, because a
+ * cursor may rest on it for any time and a pin in the shared cache must not
+ * outlive a call.
+ *
+ * Who reads block after block from the file gets larger and larger pieces of it
+ * at once.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/table_handle.h"
+
+#define AHEAD_MIN (32 * 1024)
+#define AHEAD_MAX (256 * 1024)
+
+typedef struct TableIter
+{
+	LsmIter pub;
+	LsmTable *table;
+	bool fill_cache;
+	LsmBlockIter index;
+	LsmBlockIter block;
+	bool loaded; /* block is over the block at this handle */
+	LsmBlockHandle handle;
+	LsmBuf plain; /* a block from the cache, or decompressed */
+
+	LsmBuf window; /* bytes of the file */
+	uint64_t window_start;
+	uint64_t sequel; /* where a reader in order reads next */
+	size_t ahead;    /* how much such a reader gets at once */
+} TableIter;
+
+static void
+stop(TableIter *self, LsmStatus status)
+{
+	self->pub.valid = false;
+	self->pub.status = status;
+}
+
+/* Makes the window hold the block. */
+static LsmStatus
+fill_window(TableIter *self, LsmBlockHandle handle)
+{
+	LsmTable *table = self->table;
+	size_t need = (size_t) handle.size + LSM_BLOCK_TRAILER;
+	size_t want = need;
+	uint64_t window_end = self->window_start + self->window.len;
+	bool in_order = handle.offset == self->sequel;
+	LsmStatus status;
+
+	self->sequel = handle.offset + need;
+	if (handle.offset >= self->window_start && handle.offset + need <= window_end)
+		return LSM_OK;
+	if (in_order)
+	{
+		self->ahead = self->ahead < AHEAD_MIN ? AHEAD_MIN : self->ahead * 2;
+		if (self->ahead > AHEAD_MAX)
+			self->ahead = AHEAD_MAX;
+		if (want < self->ahead)
+			want = self->ahead;
+		if (want > table->end - handle.offset)
+			want = (size_t) (table->end - handle.offset);
+	}
+	else
+		self->ahead = 0;
+	self->window.len = 0;
+	if (!lsm_buf_reserve(&self->window, want))
+		return lsm_table_no_memory(table, &self->pub.err);
+	status = lsm_file_read(table->file, handle.offset, self->window.data, want, &want, &self->pub.err);
+	if (status != LSM_OK)
+		return status;
+	self->window_start = handle.offset;
+	self->window.len = want;
+	if (want < need)
+		return lsm_table_corrupt(table, handle.offset, "file ends within a block", &self->pub.err);
+	return LSM_OK;
+}
+
+static LsmStatus
+read_block(TableIter *self, LsmBlockHandle handle, LsmSlice *contents)
+{
+	LsmTable *table = self->table;
+	LsmCachePin pin;
+	LsmStatus status;
+
+	if (table->cache != NULL && lsm_cache_get(table->cache, table->env, table->number, handle.offset, &pin))
+	{
+		bool copied = lsm_buf_set(&self->plain, pin.block.data, pin.block.len);
+
+		lsm_cache_unpin(table->cache, table->env, &pin);
+		*contents = lsm_buf_slice(&self->plain);
+		return copied ? LSM_OK : lsm_table_no_memory(table, &self->pub.err);
+	}
+	status = fill_window(self, handle);
+	if (status == LSM_OK)
+		status = lsm_block_check(table->file->name, handle,
+								 self->window.data + (size_t) (handle.offset - self->window_start), &self->plain,
+								 contents, &self->pub.err);
+	if (status == LSM_OK && table->cache != NULL && self->fill_cache)
+		lsm_cache_put(table->cache, table->env, table->number, handle.offset, *contents, false);
+	return status;
+}
+
+/* Puts `block` over the block that `index` is at.  False: stopped. */
+static bool
+load_block(TableIter *self)
+{
+	LsmBlockHandle handle;
+	LsmSlice contents;
+	LsmStatus status = lsm_table_index_handle(self->table, &self->index, &handle, &self->pub.err);
+
+	if (status == LSM_OK && self->loaded && handle.offset == self->handle.offset && handle.size == self->handle.size)
+		return true;
+	self->loaded = false;
+	if (status == LSM_OK)
+		status = read_block(self, handle, &contents);
+	if (status == LSM_OK && !lsm_block_iter_set(&self->block, contents))
+		status = lsm_table_corrupt(self->table, handle.offset, "block is malformed", &self->pub.err);
+	if (status != LSM_OK)
+	{
+		stop(self, status);
+		return false;
+	}
+	self->handle = handle;
+	self->loaded = true;
+	return true;
+}
+
+static inline void
+show(TableIter *self)
+{
+	self->pub.key = self->block.key;
+	self->pub.value = self->block.value;
+	self->pub.valid = true;
+}
+
+/* Goes on over block after block, in one direction, until there is an entry. */
+static void
+settle(TableIter *self, bool forward)
+{
+	while (!self->block.valid)
+	{
+		LsmStatus status = lsm_table_block_status(self->table, &self->block, self->handle.offset, &self->pub.err);
+
+		if (status != LSM_OK)
+		{
+			stop(self, status);
+			return;
+		}
+		if (forward)
+			lsm_block_iter_next(&self->index);
+		else
+			lsm_block_iter_prev(&self->index);
+		if (!self->index.valid)
+		{
+			stop(self, lsm_table_block_status(self->table, &self->index, self->table->index_handle.offset,
+											  &self->pub.err));
+			return;
+		}
+		if (!load_block(self))
+			return;
+		if (forward)
+			lsm_block_iter_first(&self->block);
+		else
+			lsm_block_iter_last(&self->block);
+	}
+	show(self);
+}
+
+/* After the index was positioned: loads its block.  False: there is none. */
+static bool
+enter(TableIter *self)
+{
+	self->pub.valid = false;
+	self->pub.status = LSM_OK;
+	if (self->index.valid)
+		return load_block(self);
+	stop(self,
+		 lsm_table_block_status(self->table, &self->index, self->table->index_handle.offset, &self->pub.err));
+	return false;
+}
+
+static void
+iter_seek_first(LsmIter *it)
+{
+	TableIter *self = (TableIter *) it;
+
+	lsm_block_iter_first(&self->index);
+	if (!enter(self))
+		return;
+	lsm_block_iter_first(&self->block);
+	settle(self, true);
+}
+
+static void
+iter_seek_last(LsmIter *it)
+{
+	TableIter *self = (TableIter *) it;
+
+	lsm_block_iter_last(&self->index);
+	if (!enter(self))
+		return;
+	lsm_block_iter_last(&self->block);
+	settle(self, false);
+}
+
+static void
+iter_seek(LsmIter *it, LsmSlice target)
+{
+	TableIter *self = (TableIter *) it;
+
+	lsm_block_iter_seek(&self->index, target);
+	if (!enter(self))
+		return;
+	lsm_block_iter_seek(&self->block, target);
+	settle(self, true);
+}
+
+static void
+iter_next(LsmIter *it)
+{
+	TableIter *self = (TableIter *) it;
+
+	lsm_block_iter_next(&self->block);
+	if (self->block.valid)
+		show(self);
+	else
+		settle(self, true);
+}
+
+static void
+iter_prev(LsmIter *it)
+{
+	TableIter *self = (TableIter *) it;
+
+	lsm_block_iter_prev(&self->block);
+	if (self->block.valid)
+		show(self);
+	else
+		settle(self, false);
+}
+
+static void
+iter_close(LsmIter *it)
+{
+	TableIter *self = (TableIter *) it;
+
+	lsm_block_iter_free(&self->index);
+	lsm_block_iter_free(&self->block);
+	lsm_buf_free(&self->plain);
+	lsm_buf_free(&self->window);
+	lsm_table_unref(self->table);
+	free(self);
+}
+
+static const LsmIterOps table_iter_ops = {iter_seek_first, iter_seek_last, iter_seek, iter_next, iter_prev, iter_close, NULL};
+
+LsmIter *
+lsm_table_iter(LsmTable *table, bool fill_cache)
+{
+	TableIter *self = calloc(1, sizeof(*self));
+
+	if (self == NULL)
+		return NULL;
+	self->pub.ops = &table_iter_ops;
+	self->table = table;
+	self->fill_cache = fill_cache;
+	self->sequel = UINT64_MAX;
+	lsm_block_iter_init(&self->index, LSM_KEYS_INTERNAL);
+	lsm_block_iter_init(&self->block, LSM_KEYS_INTERNAL);
+	(void) lsm_block_iter_set(&self->index, table->index);
+	lsm_table_ref(table);
+	return &self->pub;
+}
