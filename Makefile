@@ -55,6 +55,15 @@ build/test/%: engine/test/%.c $(ASAN_OBJS) $(ENGINE_HEADERS)
 build/liblsm.a: $(REL_OBJS)
 	rm -f $@ && ar rcs $@ $(REL_OBJS)
 
-.PHONY: engine-test
-engine-test: $(TESTS:%=build/test/test_%)
+.PHONY: engine-test engine-test-build print-regress print-isolation
+engine-test-build: $(TESTS:%=build/test/test_%)
+
+engine-test: engine-test-build
 	@failed=0; for t in $(TESTS); do echo "== $$t"; build/test/test_$$t || failed=1; done; exit $$failed
+
+# For bin/test.
+print-regress:
+	@echo $(REGRESS)
+
+print-isolation:
+	@echo $(ISOLATION)
