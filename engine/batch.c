@@ -137,6 +137,8 @@ lsm_batch_next(LsmBatchReader *reader, LsmError *err)
 	if (!lsm_get_slice(&p, end, &reader->key) ||
 		(tag == LSM_TYPE_VALUE && !lsm_get_slice(&p, end, &reader->value)))
 		return lsm_fail(err, LSM_CORRUPT, 0, NULL, 0, "record in write batch is cut short");
+	if (reader->seq + 1 > LSM_MAX_SEQUENCE)
+		return lsm_fail(err, LSM_CORRUPT, 0, NULL, 0, "sequence in write batch is too large");
 	reader->rest = lsm_slice(p, (size_t) (end - p));
 	reader->left--;
 	reader->seq++;
