@@ -87,7 +87,11 @@ good_fragment(const char *p, size_t left)
 	return crc == lsm_crc32c(p + 6, 1 + len);
 }
 
-/* Does a run of zeros reach a sector's end (or the file's), inside [from, len) of buf, which starts at `start`? */
+/*
+ * Is a sector, or what is left of the one where the damage starts, all zeros?
+ * Looks at [from, len) of buf, which starts at offset `start` of the file; if
+ * buf is not full, the file ends there.
+ */
 static bool
 has_hole(const char *buf, size_t from, size_t len, uint64_t start)
 {
@@ -95,15 +99,18 @@ has_hole(const char *buf, size_t from, size_t len, uint64_t start)
 
 	for (size_t i = from; i < len; i++)
 	{
+		size_t in_sector = (size_t) ((start + i) % SECTOR) + 1; /* bytes of it up to here */
+
 		zeros = buf[i] == 0 ? zeros + 1 : 0;
-		if ((start + i + 1) % SECTOR == 0)
+		if (in_sector == SECTOR || (i + 1 == len && len < LSM_LOG_BLOCK_SIZE))
 		{
-			/* a whole sector, or what is left of the one where the damage starts */
-			if (zeros >= SECTOR || zeros == i + 1 - from)
+			size_t here = i + 1 - from;
+
+			if (zeros >= (in_sector < here ? in_sector : here))
 				return true;
 		}
 	}
-	return len < LSM_LOG_BLOCK_SIZE && len > from && zeros == len - from;
+	return false;
 }
 
 /* Length of the good fragment at p with its header, or 0. */

@@ -256,7 +256,7 @@ judge(Scan *s, uint64_t trailer, LsmStamp *stamp, LsmSlice *payload)
 		return SKIP;
 	if ((stamp->flags & LSM_STAMP_XACT) && s->read.visible != NULL)
 	{
-		LsmVisible visible = s->read.visible(s->read.arg, stamp, NULL);
+		LsmVisible visible = s->read.visible(s->read.arg, stamp, lsm_iter_hint(s->it));
 
 		if (visible == LSM_INVISIBLE)
 			return SKIP;

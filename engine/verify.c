@@ -17,6 +17,7 @@ typedef struct Verify
 	void *arg;
 	uint64_t number; /* the file being read */
 	bool gone;       /* it left the set meanwhile */
+	bool found;      /* damage in it */
 } Verify;
 
 static LsmFileMeta *
@@ -46,6 +47,7 @@ report(void *arg, const LsmError *what)
 		v->gone = find_live(v->db, v->number) == NULL;
 		lsm_leave(v->db);
 	}
+	v->found = true;
 	if (!v->gone && v->damage != NULL)
 		v->damage(v->arg, what);
 }
@@ -80,8 +82,8 @@ check_ends(Verify *v, LsmFileMeta *file, LsmTable *table, LsmError *err)
 }
 
 /*
- * Opens the table for itself, not from the table cache, so that what is checked
- * is what the file holds now.
+ * Reads the file itself, not through the table cache, so that what is checked is
+ * what the disk holds now.
  */
 static LsmStatus
 verify_file(Verify *v, LsmFileMeta *file, uint64_t *entries, LsmError *err)
@@ -89,30 +91,26 @@ verify_file(Verify *v, LsmFileMeta *file, uint64_t *entries, LsmError *err)
 	LsmDb *db = v->db;
 	uint64_t n = 0;
 	LsmTable *table;
+	LsmError ignored;
 	LsmStatus status;
 
-	status = lsm_table_open(db->env, NULL, file->number, file->size, &table, err);
-	if (status != LSM_OK)
+	v->found = false;
+	status = lsm_table_verify_file(db->env, file->number, file->size, report, v, &n, err);
+	*entries += n;
+	if (status == LSM_IO)
 	{
+		/* a bad sector is damage like any other; the rest is still worth reading */
 		LsmError what = *err;
 
-		if (status == LSM_NO_MEMORY || status == LSM_INTERRUPTED)
-			return status;
 		report(v, &what);
 		return LSM_OK;
 	}
-	status = lsm_table_verify(table, report, v, &n, err);
-	if (status != LSM_OK && status != LSM_NO_MEMORY && status != LSM_INTERRUPTED)
-	{
-		LsmError what = *err;
-
-		report(v, &what);
-		status = LSM_OK;
-	}
-	if (status == LSM_OK && !v->gone)
-		status = check_ends(v, file, table, err);
+	if (status != LSM_OK || v->found || v->gone)
+		return status;
+	if (lsm_table_open(db->env, NULL, file->number, file->size, &table, &ignored) != LSM_OK)
+		return LSM_OK; /* it was sound a moment ago: it is gone, or the next run finds out */
+	status = check_ends(v, file, table, err);
 	lsm_table_unref(table);
-	*entries += n;
 	return status;
 }
 
