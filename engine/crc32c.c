@@ -26,17 +26,36 @@
 #define CRC_WORD(reg, v) ((uint64_t) _mm_crc32_u64((reg), (v)))
 #elif defined(__aarch64__) && defined(__linux__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
 #define HAVE_INSTRUCTION 1
-#pragma GCC push_options
-#pragma GCC target("+crc")
-#include <arm_acle.h>
-#pragma GCC pop_options
 #include <sys/auxv.h>
 #ifndef HWCAP_CRC32
 #define HWCAP_CRC32 (1 << 7)
 #endif
-#define WITH_INSTRUCTION __attribute__((target("+crc")))
-#define CRC_BYTE(reg, v) (__crc32cb((uint32_t) (reg), (v)))
-#define CRC_WORD(reg, v) ((uint64_t) __crc32cd((uint32_t) (reg), (v)))
+#define WITH_INSTRUCTION
+#define CRC_BYTE(reg, v) (arm_crc_byte((uint32_t) (reg), (v)))
+#define CRC_WORD(reg, v) ((uint64_t) arm_crc_word((uint32_t) (reg), (v)))
+
+/* Compilers disagree on when arm_acle.h offers these; the assembler's directive works with all. */
+static inline uint32_t
+arm_crc_byte(uint32_t reg, uint8_t v)
+{
+	uint32_t result;
+
+	__asm__(".arch_extension crc\n\tcrc32cb %w0, %w1, %w2"
+			: "=r"(result)
+			: "r"(reg), "r"(v));
+	return result;
+}
+
+static inline uint32_t
+arm_crc_word(uint32_t reg, uint64_t v)
+{
+	uint32_t result;
+
+	__asm__(".arch_extension crc\n\tcrc32cx %w0, %w1, %x2"
+			: "=r"(result)
+			: "r"(reg), "r"(v));
+	return result;
+}
 #endif
 
 #define POLYNOMIAL UINT32_C(0x82f63b78) /* bits reversed */
