@@ -1,0 +1,45 @@
+/*
+ * collection.h - the catalog of collections: names, storage ids, owners, locks, rights.
+ *
+ * docstore.collection is an ordinary table, so creation, TRUNCATE and DROP are
+ * as transactional as everything else.  Only this file and its trigger write it.
+ *
+ * Locks: a heavyweight lock per collection name, taken after the foreign
+ * table's: AccessShare by readers, RowExclusive by writers, AccessExclusive by
+ * TRUNCATE and DROP, held to the end of the transaction.
+ */
+#ifndef DOCSTORE_COLLECTION_H
+#define DOCSTORE_COLLECTION_H
+
+#include "postgres.h"
+
+#include "nodes/pg_list.h"
+#include "storage/lockdefs.h"
+
+#include "fdw/option.h"
+
+typedef struct DocCollection
+{
+	char name[NAMEDATALEN];
+	uint64 storage; /* the storage id its keys begin with */
+	Oid owner;
+} DocCollection;
+
+/* Installs the hook that sees the catalog dropped (DROP EXTENSION).  Called from _PG_init. */
+extern void docstore_collection_init(void);
+
+/* Locks (unless NoLock) and reads; throws if there is no such collection. */
+extern void docstore_collection_get(const char *name, LOCKMODE mode, DocCollection *collection);
+/* The collection behind a table; throws if the table's owner has no right to it. */
+extern void docstore_collection_of(const DocTable *table, LOCKMODE mode, DocCollection *collection);
+/* Throws unless the current user owns the collection or is a member of the role that does. */
+extern void docstore_collection_check_owner(const DocCollection *collection);
+/* Gives the collection a new, empty storage and marks the old one as dropped.  Locks. */
+extern void docstore_collection_truncate(const DocTable *table);
+/* Palloc'ed DocCollections, in order of their names. */
+extern List *docstore_collection_list(void);
+
+/* What the engine's files know of a collection; see lsm_range_stats. */
+extern void docstore_storage_stats(uint64 storage, uint64 *bytes, uint64 *entries);
+
+#endif

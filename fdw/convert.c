@@ -1,0 +1,252 @@
+/*
+ * convert.c - values between documents and typed columns (convert.h says how).
+ */
+#include "postgres.h"
+
+#include "fdw/convert.h"
+
+#include "catalog/pg_type.h"
+#include "nodes/makefuncs.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/fmgroids.h"
+#include "utils/json.h"
+#include "utils/lsyscache.h"
+#include "utils/numeric.h"
+
+void
+doc_convert_init(DocConvert *convert, Oid type, int32 typmod, MemoryContext context)
+{
+	Oid input;
+	FuncExpr *call;
+	MemoryContext old = MemoryContextSwitchTo(context);
+
+	memset(convert, 0, sizeof(*convert));
+	convert->type = type;
+	convert->typmod = typmod;
+	getTypeInputInfo(type, &input, &convert->input_param);
+	fmgr_info_cxt(input, &convert->input, context);
+
+	/* to_jsonb(anyelement) learns its argument's type from the expression that calls it. */
+	fmgr_info_cxt(F_TO_JSONB, &convert->to_jsonb, context);
+	call = makeFuncExpr(F_TO_JSONB, JSONBOID, list_make1(makeNullConst(type, typmod, InvalidOid)), InvalidOid, InvalidOid,
+						COERCE_EXPLICIT_CALL);
+	fmgr_info_set_expr((Node *) call, &convert->to_jsonb);
+
+	switch (type)
+	{
+		case TEXTOID:
+			convert->kind = DOC_CONVERT_TEXT;
+			break;
+		case NUMERICOID:
+			/* A type modifier (precision, scale) is the input function's business. */
+			convert->kind = typmod < 0 ? DOC_CONVERT_NUMERIC : DOC_CONVERT_INPUT;
+			break;
+		case INT2OID:
+			convert->kind = DOC_CONVERT_INT2;
+			break;
+		case INT4OID:
+			convert->kind = DOC_CONVERT_INT4;
+			break;
+		case INT8OID:
+			convert->kind = DOC_CONVERT_INT8;
+			break;
+		case FLOAT8OID:
+			convert->kind = DOC_CONVERT_FLOAT8;
+			break;
+		case BOOLOID:
+			convert->kind = DOC_CONVERT_BOOL;
+			break;
+		case JSONBOID:
+			convert->kind = DOC_CONVERT_JSONB;
+			break;
+		case JSONOID:
+			convert->kind = DOC_CONVERT_JSON;
+			break;
+		default:
+			convert->kind = DOC_CONVERT_INPUT;
+			if (type_is_array(type))
+			{
+				Oid element = get_base_element_type(type);
+
+				convert->kind = DOC_CONVERT_ARRAY;
+				convert->element = palloc(sizeof(DocConvert));
+				doc_convert_init(convert->element, element, typmod, context);
+				get_typlenbyvalalign(element, &convert->length, &convert->by_value, &convert->align);
+			}
+	}
+	MemoryContextSwitchTo(old);
+}
+
+/* What #>> shows of a value, zero-terminated. */
+static char *
+value_text(JsonbValue *value)
+{
+	switch (value->type)
+	{
+		case jbvString:
+			return pnstrdup(value->val.string.val, value->val.string.len);
+		case jbvNumeric:
+			return DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value->val.numeric)));
+		case jbvBool:
+			return pstrdup(value->val.boolean ? "true" : "false");
+		case jbvBinary:
+			return JsonbToCString(NULL, value->val.binary.data, value->val.binary.len);
+		default:
+			elog(ERROR, "unexpected jsonb value of type %d", (int) value->type);
+	}
+	return NULL;
+}
+
+static Datum
+read_input(DocConvert *convert, JsonbValue *value)
+{
+	return InputFunctionCall(&convert->input, value_text(value), convert->input_param, convert->typmod);
+}
+
+/*
+ * A whole number for an integer column, read from numeric's short form on disk
+ * (numeric.c, "NumericShort": sign, scale and weight in one header word, digits
+ * base 10,000).  false if the number has a fraction, another form or more than
+ * 16 digits, and for what is out of range: the input function decides on those.
+ */
+static bool
+read_integer(JsonbValue *value, int64 min, int64 max, int64 *result)
+{
+	const char *data;
+	int ndigits;
+	int weight;
+	uint16 header;
+	int64 whole = 0;
+
+	if (value->type != jbvNumeric)
+		return false;
+	data = VARDATA_ANY(value->val.numeric);
+	ndigits = ((int) VARSIZE_ANY_EXHDR(value->val.numeric) - (int) sizeof(header)) / (int) sizeof(int16);
+	memcpy(&header, data, sizeof(header));
+	if ((header & 0xC000) != 0x8000 || (header & 0x1F80) != 0)
+		return false;
+	weight = (header & 0x40) ? -1 : (header & 0x3F);
+	if (weight > 3 || ndigits > weight + 1)
+		return false;
+	for (int i = 0; i <= weight; i++)
+	{
+		int16 digit = 0;
+
+		if (i < ndigits)
+			memcpy(&digit, data + sizeof(header) + i * sizeof(int16), sizeof(digit));
+		whole = whole * 10000 + digit;
+	}
+	if (header & 0x2000)
+		whole = -whole;
+	if (whole < min || whole > max)
+		return false;
+	*result = whole;
+	return true;
+}
+
+static Datum
+read_array(DocConvert *convert, JsonbValue *value)
+{
+	JsonbContainer *container = value->val.binary.data;
+	int n = (int) JsonContainerSize(container);
+	Datum *datums = palloc(n * sizeof(Datum));
+	bool *nulls = palloc(n * sizeof(bool));
+	int lower = 1;
+	JsonbIterator *it = JsonbIteratorInit(container);
+	JsonbValue v;
+	int i = 0;
+
+	(void) JsonbIteratorNext(&it, &v, true);
+	while (i < n && JsonbIteratorNext(&it, &v, true) == WJB_ELEM)
+	{
+		datums[i] = doc_convert_read(convert->element, &v, &nulls[i]);
+		i++;
+	}
+	if (i == 0)
+		return PointerGetDatum(construct_empty_array(convert->element->type));
+	return PointerGetDatum(construct_md_array(datums, nulls, 1, &i, &lower, convert->element->type, convert->length,
+											  convert->by_value, convert->align));
+}
+
+Datum
+doc_convert_read(DocConvert *convert, JsonbValue *value, bool *isnull)
+{
+	int64 whole;
+
+	*isnull = value->type == jbvNull;
+	if (*isnull)
+		return (Datum) 0;
+
+	switch (convert->kind)
+	{
+		case DOC_CONVERT_TEXT:
+			if (value->type == jbvString)
+				return PointerGetDatum(cstring_to_text_with_len(value->val.string.val, value->val.string.len));
+			return PointerGetDatum(cstring_to_text(value_text(value)));
+		case DOC_CONVERT_NUMERIC:
+			if (value->type == jbvNumeric)
+				return datumCopy(NumericGetDatum(value->val.numeric), false, -1);
+			break;
+		case DOC_CONVERT_INT2:
+			if (read_integer(value, PG_INT16_MIN, PG_INT16_MAX, &whole))
+				return Int16GetDatum((int16) whole);
+			break;
+		case DOC_CONVERT_INT4:
+			if (read_integer(value, PG_INT32_MIN, PG_INT32_MAX, &whole))
+				return Int32GetDatum((int32) whole);
+			break;
+		case DOC_CONVERT_INT8:
+			if (read_integer(value, PG_INT64_MIN, PG_INT64_MAX, &whole))
+				return Int64GetDatum(whole);
+			break;
+		case DOC_CONVERT_FLOAT8:
+			if (value->type == jbvNumeric)
+				return DirectFunctionCall1(numeric_float8, NumericGetDatum(value->val.numeric));
+			break;
+		case DOC_CONVERT_BOOL:
+			if (value->type == jbvBool)
+				return BoolGetDatum(value->val.boolean);
+			break;
+		case DOC_CONVERT_JSONB:
+			return PointerGetDatum(JsonbValueToJsonb(value));
+		case DOC_CONVERT_JSON:
+		{
+			Jsonb *jsonb = JsonbValueToJsonb(value);
+
+			return PointerGetDatum(cstring_to_text(JsonbToCString(NULL, &jsonb->root, VARSIZE(jsonb))));
+		}
+		case DOC_CONVERT_ARRAY:
+			if (value->type == jbvBinary && JsonContainerIsArray(value->val.binary.data))
+				return read_array(convert, value);
+			break;
+		case DOC_CONVERT_INPUT:
+			break;
+	}
+	return read_input(convert, value);
+}
+
+JsonbValue *
+doc_jsonb_value(Jsonb *jsonb)
+{
+	JsonbValue *value = palloc(sizeof(JsonbValue));
+
+	if (JB_ROOT_IS_SCALAR(jsonb))
+		JsonbExtractScalar(&jsonb->root, value);
+	else
+	{
+		value->type = jbvBinary;
+		value->val.binary.data = &jsonb->root;
+		value->val.binary.len = VARSIZE_ANY_EXHDR(jsonb);
+	}
+	return value;
+}
+
+JsonbValue *
+doc_convert_write(DocConvert *convert, Datum datum)
+{
+	if (convert->kind == DOC_CONVERT_JSONB)
+		return doc_jsonb_value(DatumGetJsonbP(datum));
+	return doc_jsonb_value(DatumGetJsonbP(FunctionCall1(&convert->to_jsonb, datum)));
+}

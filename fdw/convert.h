@@ -1,0 +1,59 @@
+/*
+ * convert.h - typed columns: values out of a document, and back into it.
+ *
+ * A column of type T reads as (doc #>> path)::T would: the text of the value
+ * goes to T's input function; numbers and booleans take a shorter way to the
+ * same result.  JSON null and a missing value are SQL NULL.  A JSON array reads
+ * as an SQL array of one dimension if T is an array type; jsonb and json columns
+ * give the value itself.
+ *
+ * A value is written as to_jsonb() gives it.
+ */
+#ifndef DOCSTORE_CONVERT_H
+#define DOCSTORE_CONVERT_H
+
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "utils/jsonb.h"
+
+typedef enum DocConvertKind
+{
+	DOC_CONVERT_TEXT,
+	DOC_CONVERT_NUMERIC,
+	DOC_CONVERT_INT2,
+	DOC_CONVERT_INT4,
+	DOC_CONVERT_INT8,
+	DOC_CONVERT_FLOAT8,
+	DOC_CONVERT_BOOL,
+	DOC_CONVERT_JSONB,
+	DOC_CONVERT_JSON,
+	DOC_CONVERT_ARRAY,
+	DOC_CONVERT_INPUT /* through the type's input function */
+} DocConvertKind;
+
+typedef struct DocConvert
+{
+	DocConvertKind kind;
+	Oid type;
+	int32 typmod;
+	FmgrInfo input;
+	Oid input_param;
+	FmgrInfo to_jsonb;
+	/* arrays */
+	struct DocConvert *element;
+	int16 length;
+	bool by_value;
+	char align;
+} DocConvert;
+
+/* Looks the type up; what it allocates lives in context. */
+extern void doc_convert_init(DocConvert *convert, Oid type, int32 typmod, MemoryContext context);
+/* The SQL value, in the current context; *isnull for JSON null. */
+extern Datum doc_convert_read(DocConvert *convert, JsonbValue *value, bool *isnull);
+/* The JSON value, in the current context. */
+extern JsonbValue *doc_convert_write(DocConvert *convert, Datum datum);
+/* A jsonb's value: a scalar itself, or jbvBinary that borrows. */
+extern JsonbValue *doc_jsonb_value(Jsonb *jsonb);
+
+#endif

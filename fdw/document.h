@@ -1,0 +1,76 @@
+/*
+ * document.h - what a document's key and value look like in the engine.
+ *
+ * Key: store.h's prefix (kind 'd', database, storage id), then the id's bytes.
+ *
+ * Value (all that follows the engine's version stamp):
+ *
+ *     format    1 byte    1
+ *     flags     1 byte    0; room for attributes, owner and access lists
+ *     modified  8 bytes   little-endian int64: microseconds since 2000-01-01 UTC (a TimestampTz)
+ *     body      the rest  the bytes of PostgreSQL's binary jsonb without its varlena header
+ *
+ * A deletion has no value.  The etag is the version's sequence number and is
+ * not stored here.
+ */
+#ifndef DOCSTORE_DOCUMENT_H
+#define DOCSTORE_DOCUMENT_H
+
+#include "postgres.h"
+
+#include "utils/jsonb.h"
+#include "utils/timestamp.h"
+
+#include "store/store.h"
+
+#define DOCUMENT_FORMAT 1
+#define DOCUMENT_HEADER 10
+
+/* A document's key, complete. */
+typedef struct DocumentKey
+{
+	uint16 len;
+	char data[DOCSTORE_KEY_PREFIX + DOCSTORE_MAX_ID];
+} DocumentKey;
+
+static inline LsmSlice
+document_key_slice(const DocumentKey *key)
+{
+	return lsm_slice(key->data, key->len);
+}
+
+/* The id within a key. */
+static inline LsmSlice
+document_key_id(LsmSlice key)
+{
+	return lsm_slice(key.data + DOCSTORE_KEY_PREFIX, key.len - DOCSTORE_KEY_PREFIX);
+}
+
+/* Throws unless the id's length is 1 .. DOCSTORE_MAX_ID. */
+extern void document_key_init(DocumentKey *key, uint64 storage, const char *id, size_t len);
+
+/* Writes DOCUMENT_HEADER bytes. */
+extern void document_header_encode(char *dst, TimestampTz modified);
+/* Splits a value; throws ERRCODE_DATA_CORRUPTED if it is none.  body borrows from value. */
+extern void document_decode(LsmSlice value, TimestampTz *modified, LsmSlice *body);
+
+/* The bytes of a jsonb that make a body; borrowed. */
+static inline LsmSlice
+document_body(const Jsonb *jsonb)
+{
+	return lsm_slice(VARDATA_ANY(jsonb), VARSIZE_ANY_EXHDR(jsonb));
+}
+
+/*
+ * A document as a jsonb datum, in storage that is used again for the next one.
+ * context must outlive it.
+ */
+typedef struct DocumentBuffer
+{
+	MemoryContext context;
+	Jsonb *jsonb;
+	Size size; /* allocated */
+} DocumentBuffer;
+extern Jsonb *document_buffer_set(DocumentBuffer *buffer, LsmSlice body);
+
+#endif

@@ -1,0 +1,64 @@
+/*
+ * explain.c - says how a scan finds its documents.
+ *
+ *     Seek: id = 'a'            lookups of single documents
+ *     Range: id >= 'a', id < 'b'
+ *     Full Scan: true
+ *     Order: id DESC            only when backwards
+ *     Locks Documents: true     of an UPDATE's, DELETE's or SELECT FOR UPDATE's target
+ *     Filter: ...               in that case the scan's own work, so it is shown here
+ */
+#include "postgres.h"
+
+#include "fdw/explain.h"
+
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "utils/ruleutils.h"
+
+#include "fdw/plan.h"
+#include "fdw/seek.h"
+#include "store/compat.h"
+
+void
+docstore_explain_scan(ForeignScanState *node, ExplainState *es)
+{
+	ForeignScan *plan = (ForeignScan *) node->ss.ps.plan;
+	List *ops = list_nth(plan->fdw_private, PLAN_SEEKS);
+	int flags = linitial_int(list_nth(plan->fdw_private, PLAN_FLAGS));
+	List *context = set_deparse_context_plan(es->deparse_cxt, node->ss.ps.plan, NIL);
+	bool prefix = list_length(es->rtable) > 1 || es->verbose;
+	bool points = false;
+	StringInfoData text;
+	ListCell *lc1;
+	ListCell *lc2;
+
+	initStringInfo(&text);
+	forboth (lc1, ops, lc2, plan->fdw_exprs)
+	{
+		SeekOp op = (SeekOp) lfirst_int(lc1);
+
+		points |= op == SEEK_EQ || op == SEEK_ANY;
+		appendStringInfo(&text, "%s%s%s%s%s", text.len > 0 ? ", " : "", doc_seek_text(op), op == SEEK_ANY ? "(" : "",
+						 deparse_expression((Node *) lfirst(lc2), context, prefix, false), op == SEEK_ANY ? ")" : "");
+	}
+	if (ops == NIL)
+		ExplainPropertyBool("Full Scan", true, es);
+	else
+		ExplainPropertyText(points ? "Seek" : "Range", text.data, es);
+	if (flags & PLAN_BACKWARD)
+		ExplainPropertyText("Order", "id DESC", es);
+	if (flags & PLAN_LOCK)
+	{
+		ExplainPropertyBool("Locks Documents", true, es);
+		if (plan->fdw_recheck_quals != NIL)
+		{
+			Node *quals = (Node *) make_ands_explicit(plan->fdw_recheck_quals);
+
+			ExplainPropertyText("Filter", deparse_expression(quals, context, prefix, false), es);
+			if (es->analyze && node->ss.ps.instrument && node->ss.ps.instrument->nfiltered1 > 0)
+				ExplainPropertyFloat("Rows Removed by Filter", NULL,
+									 node->ss.ps.instrument->nfiltered1 / Max(node->ss.ps.instrument->nloops, 1), 0, es);
+		}
+	}
+}

@@ -1,0 +1,14 @@
+/*
+ * explain.h - what EXPLAIN shows of a scan: "Seek", "Range" or "Full Scan".
+ */
+#ifndef DOCSTORE_EXPLAIN_H
+#define DOCSTORE_EXPLAIN_H
+
+#include "postgres.h"
+
+#include "commands/explain.h"
+#include "foreign/fdwapi.h"
+
+extern void docstore_explain_scan(ForeignScanState *node, ExplainState *es);
+
+#endif

@@ -1,0 +1,58 @@
+/*
+ * handler.c - the foreign data wrapper's entry: which function does what.
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "foreign/fdwapi.h"
+
+#include "fdw/analyze.h"
+#include "fdw/explain.h"
+#include "fdw/import.h"
+#include "fdw/modify.h"
+#include "fdw/plan.h"
+#include "fdw/scan.h"
+#include "store/store.h"
+
+PG_FUNCTION_INFO_V1(docstore_fdw_handler);
+
+static bool
+is_parallel_safe(PlannerInfo *root, RelOptInfo *rel, RangeTblEntry *rte)
+{
+	return false;
+}
+
+Datum
+docstore_fdw_handler(PG_FUNCTION_ARGS)
+{
+	FdwRoutine *routine = makeNode(FdwRoutine);
+
+	routine->GetForeignRelSize = docstore_get_rel_size;
+	routine->GetForeignPaths = docstore_get_paths;
+	routine->GetForeignPlan = docstore_get_plan;
+	routine->BeginForeignScan = docstore_begin_scan;
+	routine->IterateForeignScan = docstore_iterate_scan;
+	routine->ReScanForeignScan = docstore_rescan;
+	routine->EndForeignScan = docstore_end_scan;
+
+	routine->AddForeignUpdateTargets = docstore_add_update_targets;
+	routine->PlanForeignModify = docstore_plan_modify;
+	routine->BeginForeignModify = docstore_begin_modify;
+	routine->ExecForeignInsert = docstore_exec_insert;
+	routine->ExecForeignBatchInsert = docstore_exec_batch_insert;
+	routine->GetForeignModifyBatchSize = docstore_batch_size;
+	routine->ExecForeignUpdate = docstore_exec_update;
+	routine->ExecForeignDelete = docstore_exec_delete;
+	routine->EndForeignModify = docstore_end_modify;
+	routine->BeginForeignInsert = docstore_begin_insert;
+	routine->EndForeignInsert = docstore_end_insert;
+	routine->ExecForeignTruncate = docstore_exec_truncate;
+	routine->IsForeignRelUpdatable = docstore_is_updatable;
+
+	routine->ExplainForeignScan = docstore_explain_scan;
+	routine->AnalyzeForeignTable = docstore_analyze;
+	routine->ImportForeignSchema = docstore_import_schema;
+	routine->IsForeignScanParallelSafe = is_parallel_safe;
+
+	PG_RETURN_POINTER(routine);
+}

@@ -1,0 +1,530 @@
+/*
+ * modify.c - changes documents through foreign tables.
+ *
+ * PostgreSQL does for a foreign table's rows neither NOT NULL nor CHECK nor a
+ * partition's bound; so the row is made anew from the document that it turned
+ * into (a typed column may be filled by doc, and the other way round), and the
+ * constraints are tested on that.
+ *
+ * UPDATE and DELETE find their document by its id, a junk column of the scan.
+ * The scan has locked it (scan.c).
+ */
+#include "postgres.h"
+
+#include "fdw/modify.h"
+
+#include "access/sysattr.h"
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "executor/executor.h"
+#include "executor/nodeModifyTable.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "optimizer/appendinfo.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#include "fdw/build.h"
+#include "fdw/collection.h"
+#include "fdw/row.h"
+#include "fdw/write.h"
+
+/* ResultRelInfo.ri_FdwState */
+typedef struct DocModify
+{
+	DocTable *table;
+	DocCollection collection;
+	DocWriter writer;
+	DocRow row; /* all columns */
+	bool copy;  /* COPY FROM: etag and modified are ignored, so that a dump can be restored */
+	bool skip;  /* ON CONFLICT DO NOTHING */
+	AttrNumber junk_id;
+	Bitmapset *changed; /* attribute numbers that the UPDATE sets */
+	bool compare;       /* others may change, too (triggers, generated columns) */
+	DocumentBuffer old;
+	MemoryContext temp; /* until the next row */
+} DocModify;
+
+/* How many bytes of documents one batch may hold together, unless it is one. */
+#define BATCH_BYTES (1024 * 1024)
+
+PG_FUNCTION_INFO_V1(docstore_put);
+
+/* ---- planning ---- */
+
+/* Row identities of one name must have one type over all of a query's targets. */
+static const char *
+junk_name(const DocTable *table)
+{
+	return psprintf("docstore id %u %d", table->id_type, table->id_typmod);
+}
+
+static void
+require_id(const DocTable *table)
+{
+	if (table->id == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_COLUMN_NAME_NOT_FOUND),
+				 errmsg("foreign table \"%s\" cannot be changed", table->name),
+				 errdetail("It has no column \"id\".")));
+}
+
+void
+docstore_add_update_targets(PlannerInfo *root, Index rtindex, RangeTblEntry *rte, Relation relation)
+{
+	DocTable *table = doc_table_get(relation);
+
+	require_id(table);
+	add_row_identity_var(root,
+						 makeVar(rtindex, table->id, table->id_type, table->id_typmod, table->id_collation, 0),
+						 rtindex, junk_name(table));
+}
+
+List *
+docstore_plan_modify(PlannerInfo *root, ModifyTable *plan, Index result_relation, int subplan_index)
+{
+	return NIL;
+}
+
+int
+docstore_is_updatable(Relation relation)
+{
+	if (doc_table_get(relation)->id == 0)
+		return 0;
+	return (1 << CMD_INSERT) | (1 << CMD_UPDATE) | (1 << CMD_DELETE);
+}
+
+/* ---- beginning and ending ---- */
+
+static DocModify *
+begin(ModifyTableState *mtstate, ResultRelInfo *rri, CommandId cid)
+{
+	DocModify *modify = palloc0(sizeof(DocModify));
+	EState *estate = mtstate->ps.state;
+
+	modify->table = doc_table_get(rri->ri_RelationDesc);
+	require_id(modify->table);
+	docstore_collection_of(modify->table, RowExclusiveLock, &modify->collection);
+	docstore_writer_init(&modify->writer, modify->collection.storage, modify->table->collection, cid,
+						 estate->es_snapshot != NULL ? estate->es_snapshot : GetActiveSnapshot());
+	doc_row_init(&modify->row, modify->table, NIL, true);
+	modify->old.context = CurrentMemoryContext;
+	modify->temp = AllocSetContextCreate(CurrentMemoryContext, "docstore row", ALLOCSET_DEFAULT_SIZES);
+	return modify;
+}
+
+static void
+no_assignment(const DocTable *table, AttrNumber attno)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_GENERATED_ALWAYS),
+			 errmsg("column \"%s\" of foreign table \"%s\" cannot be written", table->columns[attno - 1].name, table->name),
+			 errdetail("The store sets etag and modified itself."),
+			 errhint("Name the columns to write, such as (id, doc).")));
+}
+
+void
+docstore_begin_modify(ModifyTableState *mtstate, ResultRelInfo *rri, List *private, int subplan_index, int eflags)
+{
+	ModifyTable *plan = (ModifyTable *) mtstate->ps.plan;
+	DocModify *modify;
+
+	if (eflags & EXEC_FLAG_EXPLAIN_ONLY)
+		return;
+	modify = begin(mtstate, rri, mtstate->ps.state->es_output_cid);
+	modify->skip = plan->onConflictAction == ONCONFLICT_NOTHING;
+
+	if (mtstate->operation != CMD_INSERT)
+	{
+		Plan *subplan = outerPlanState(mtstate)->plan;
+
+		modify->junk_id = ExecFindJunkAttributeInTlist(subplan->targetlist, junk_name(modify->table));
+		if (!AttributeNumberIsValid(modify->junk_id))
+			elog(ERROR, "could not find the junk column of the document's id");
+	}
+	if (mtstate->operation == CMD_UPDATE)
+	{
+		Bitmapset *columns = ExecGetUpdatedCols(rri, mtstate->ps.state);
+		TriggerDesc *triggers = rri->ri_TrigDesc;
+		TupleConstr *constr = RelationGetDescr(rri->ri_RelationDesc)->constr;
+		int i = -1;
+
+		while ((i = bms_next_member(columns, i)) >= 0)
+			modify->changed = bms_add_member(modify->changed, i + FirstLowInvalidHeapAttributeNumber);
+		if (modify->table->etag != 0 && bms_is_member(modify->table->etag, modify->changed))
+			no_assignment(modify->table, modify->table->etag);
+		if (modify->table->modified != 0 && bms_is_member(modify->table->modified, modify->changed))
+			no_assignment(modify->table, modify->table->modified);
+		modify->compare = (triggers != NULL && triggers->trig_update_before_row) ||
+						  (constr != NULL && constr->has_generated_stored);
+	}
+	rri->ri_FdwState = modify;
+}
+
+void
+docstore_end_modify(EState *estate, ResultRelInfo *rri)
+{
+	/* All there is goes with the executor's memory. */
+}
+
+void
+docstore_begin_insert(ModifyTableState *mtstate, ResultRelInfo *rri)
+{
+	ModifyTable *plan = (ModifyTable *) mtstate->ps.plan;
+	DocModify *modify;
+
+	/* A partition that an UPDATE moves rows into may be among its own targets. */
+	if (rri->ri_FdwState != NULL)
+		return;
+	modify = begin(mtstate, rri, plan != NULL ? mtstate->ps.state->es_output_cid : GetCurrentCommandId(true));
+	modify->copy = plan == NULL;
+	modify->skip = plan != NULL && plan->onConflictAction == ONCONFLICT_NOTHING;
+	rri->ri_FdwState = modify;
+}
+
+void
+docstore_end_insert(EState *estate, ResultRelInfo *rri)
+{
+}
+
+/* ---- rows ---- */
+
+static bool
+has_after_trigger(ResultRelInfo *rri, CmdType operation)
+{
+	TriggerDesc *triggers = rri->ri_TrigDesc;
+
+	if (triggers == NULL)
+		return false;
+	return operation == CMD_INSERT ? triggers->trig_insert_after_row : triggers->trig_update_after_row;
+}
+
+/* Does anybody look at the row once it is written? */
+static bool
+row_wanted(ResultRelInfo *rri, CmdType operation)
+{
+	return rri->ri_projectReturning != NULL || rri->ri_WithCheckOptions != NIL || has_after_trigger(rri, operation);
+}
+
+static bool
+row_checked(ResultRelInfo *rri, const DocTable *table)
+{
+	return table->constrained || rri->ri_RelationDesc->rd_rel->relispartition;
+}
+
+static void
+slot_id(const DocTable *table, TupleTableSlot *slot, uint64 storage, DocumentKey *key)
+{
+	bool isnull;
+	Datum datum = slot_getattr(slot, table->id, &isnull);
+	text *id;
+
+	if (isnull)
+		ereport(ERROR,
+				(errcode(ERRCODE_NOT_NULL_VIOLATION),
+				 errmsg("document id must not be null"),
+				 errdetail("Column \"id\" of foreign table \"%s\" is null.", table->name),
+				 errhint("A document id has 1 to %d bytes.", DOCSTORE_MAX_ID)));
+	id = DatumGetTextPP(datum);
+	document_key_init(key, storage, VARDATA_ANY(id), VARSIZE_ANY_EXHDR(id));
+}
+
+/*
+ * Makes the slot show the document as it will be read, and tests the
+ * constraints on that.  Returns the document, which no longer lies in the slot.
+ */
+static Jsonb *
+show_and_check(DocModify *modify, EState *estate, ResultRelInfo *rri, TupleTableSlot *slot, const DocumentKey *key,
+			   TimestampTz now, Jsonb *doc)
+{
+	doc_row_set_written(&modify->row, document_key_id(document_key_slice(key)), 0, now, doc);
+	doc_row_store(&modify->row, slot);
+	if (row_checked(rri, modify->table))
+	{
+		if (RelationGetDescr(rri->ri_RelationDesc)->constr != NULL)
+			ExecConstraints(rri, slot, estate);
+		/* As for a table: a row that came through the root was routed by its bounds, unless a trigger changed it since. */
+		if (rri->ri_RelationDesc->rd_rel->relispartition &&
+			(rri->ri_RootResultRelInfo == NULL ||
+			 (rri->ri_TrigDesc != NULL && rri->ri_TrigDesc->trig_insert_before_row)))
+			ExecPartitionCheck(rri, slot, estate, true);
+	}
+	return modify->row.doc.jsonb;
+}
+
+static void
+show_etag(DocModify *modify, TupleTableSlot *slot, uint64 etag)
+{
+	if (modify->table->etag != 0)
+		slot->tts_values[modify->table->etag - 1] = Int64GetDatum((int64) etag);
+}
+
+static void
+check_unwritable(DocModify *modify, TupleTableSlot *slot)
+{
+	const DocTable *table = modify->table;
+
+	if (modify->copy)
+		return;
+	slot_getallattrs(slot);
+	if (table->etag != 0 && !slot->tts_isnull[table->etag - 1])
+		no_assignment(table, table->etag);
+	if (table->modified != 0 && !slot->tts_isnull[table->modified - 1])
+		no_assignment(table, table->modified);
+}
+
+TupleTableSlot *
+docstore_exec_insert(EState *estate, ResultRelInfo *rri, TupleTableSlot *slot, TupleTableSlot *plan_slot)
+{
+	DocModify *modify = rri->ri_FdwState;
+	TimestampTz now = GetCurrentTimestamp();
+	bool wanted = row_wanted(rri, CMD_INSERT);
+	MemoryContext old;
+	DocumentKey key;
+	DocResult result;
+	uint64 etag;
+	Jsonb *doc;
+
+	MemoryContextReset(modify->temp);
+	old = MemoryContextSwitchTo(modify->temp);
+	check_unwritable(modify, slot);
+	slot_id(modify->table, slot, modify->collection.storage, &key);
+	doc = doc_build_new(modify->table, slot);
+	if (wanted || row_checked(rri, modify->table))
+		doc = show_and_check(modify, estate, rri, slot, &key, now, doc);
+	result = docstore_insert(&modify->writer, &key, doc, now, modify->skip, &etag);
+	if (wanted)
+		show_etag(modify, slot, etag);
+	MemoryContextSwitchTo(old);
+	return result == DOC_DONE ? slot : NULL;
+}
+
+int
+docstore_batch_size(ResultRelInfo *rri)
+{
+	DocModify *modify = rri->ri_FdwState;
+	TriggerDesc *triggers = rri->ri_TrigDesc;
+
+	if (modify == NULL || modify->skip || row_wanted(rri, CMD_INSERT) || row_checked(rri, modify->table) ||
+		(triggers != NULL && triggers->trig_insert_before_row))
+		return 1;
+	return DOCSTORE_MAX_BATCH;
+}
+
+TupleTableSlot **
+docstore_exec_batch_insert(EState *estate, ResultRelInfo *rri, TupleTableSlot **slots, TupleTableSlot **plan_slots,
+						   int *nslots)
+{
+	DocModify *modify = rri->ri_FdwState;
+	TimestampTz now = GetCurrentTimestamp();
+	int n = *nslots;
+	MemoryContext old;
+	DocumentKey *keys;
+	Jsonb **docs;
+	uint64 *etags;
+	Size bytes = 0;
+	int in = 0;
+
+	MemoryContextReset(modify->temp);
+	old = MemoryContextSwitchTo(modify->temp);
+	keys = palloc(DOCSTORE_MAX_BATCH * sizeof(DocumentKey));
+	docs = palloc(DOCSTORE_MAX_BATCH * sizeof(Jsonb *));
+	etags = palloc(DOCSTORE_MAX_BATCH * sizeof(uint64));
+	for (int i = 0; i < n; i++)
+	{
+		check_unwritable(modify, slots[i]);
+		slot_id(modify->table, slots[i], modify->collection.storage, &keys[in]);
+		docs[in] = doc_build_new(modify->table, slots[i]);
+		bytes += VARSIZE_ANY(docs[in]);
+		in++;
+		if (in == DOCSTORE_MAX_BATCH || i == n - 1 || bytes > BATCH_BYTES)
+		{
+			docstore_insert_many(&modify->writer, in, keys, docs, now, etags);
+			in = 0;
+			bytes = 0;
+		}
+	}
+	MemoryContextSwitchTo(old);
+	return slots;
+}
+
+/* The id of the row that the subplan found. */
+static void
+planned_id(DocModify *modify, TupleTableSlot *plan_slot, DocumentKey *key)
+{
+	bool isnull;
+	Datum datum = ExecGetJunkAttribute(plan_slot, modify->junk_id, &isnull);
+	text *id;
+
+	if (isnull)
+		elog(ERROR, "the document's id is null");
+	id = DatumGetTextPP(datum);
+	document_key_init(key, modify->collection.storage, VARDATA_ANY(id), VARSIZE_ANY_EXHDR(id));
+}
+
+/* Adds to `changed` the columns whose value in the slot is another than the stored document's. */
+static Bitmapset *
+compare_columns(DocModify *modify, TupleTableSlot *slot, const DocumentKey *key, Jsonb *stored)
+{
+	const DocTable *table = modify->table;
+	TupleDesc desc = slot->tts_tupleDescriptor;
+	TupleTableSlot *before = MakeSingleTupleTableSlot(desc, &TTSOpsVirtual);
+	Bitmapset *changed = bms_copy(modify->changed);
+
+	doc_row_set_written(&modify->row, document_key_id(document_key_slice(key)), 0, 0, stored);
+	doc_row_store(&modify->row, before);
+	slot_getallattrs(slot);
+	for (int i = 0; i < table->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+		DocRole role = table->columns[i].role;
+
+		if (role != DOC_ROLE_FIELD && role != DOC_ROLE_DOC)
+			continue;
+		if (slot->tts_isnull[i] != before->tts_isnull[i] ||
+			(!slot->tts_isnull[i] &&
+			 !datum_image_eq(slot->tts_values[i], before->tts_values[i], att->attbyval, att->attlen)))
+			changed = bms_add_member(changed, i + 1);
+	}
+	ExecDropSingleTupleTableSlot(before);
+	return changed;
+}
+
+/* Is the document as given by the row enough, without the stored one? */
+static bool
+replaces_all(const DocModify *modify)
+{
+	return !modify->compare && modify->table->doc != 0 && bms_is_member(modify->table->doc, modify->changed);
+}
+
+TupleTableSlot *
+docstore_exec_update(EState *estate, ResultRelInfo *rri, TupleTableSlot *slot, TupleTableSlot *plan_slot)
+{
+	DocModify *modify = rri->ri_FdwState;
+	TimestampTz now = GetCurrentTimestamp();
+	bool wanted = row_wanted(rri, CMD_UPDATE);
+	const Bitmapset *changed = modify->changed;
+	DocResult result = DOC_DONE;
+	Jsonb *stored = NULL;
+	MemoryContext old;
+	DocumentKey key;
+	DocumentKey new_key;
+	uint64 etag = 0;
+	Jsonb *doc;
+
+	MemoryContextReset(modify->temp);
+	old = MemoryContextSwitchTo(modify->temp);
+	planned_id(modify, plan_slot, &key);
+	slot_id(modify->table, slot, modify->collection.storage, &new_key);
+
+	if (!replaces_all(modify))
+	{
+		LsmVersion version;
+		TimestampTz modified;
+		LsmSlice body;
+
+		result = docstore_read_locked(&modify->writer, &key, &version);
+		if (result == DOC_DONE)
+		{
+			document_decode(lsm_buf_slice(&modify->writer.found), &modified, &body);
+			stored = document_buffer_set(&modify->old, body);
+			if (modify->compare)
+				changed = compare_columns(modify, slot, &key, stored);
+		}
+	}
+	if (result == DOC_DONE)
+	{
+		bool moved = lsm_slice_compare(document_key_slice(&key), document_key_slice(&new_key)) != 0;
+
+		doc = doc_build_changed(modify->table, slot, stored, changed);
+		if (wanted || row_checked(rri, modify->table))
+			doc = show_and_check(modify, estate, rri, slot, &new_key, now, doc);
+		result = docstore_update(&modify->writer, &key, moved ? &new_key : NULL, doc, now, &etag);
+		if (wanted)
+			show_etag(modify, slot, etag);
+	}
+	MemoryContextSwitchTo(old);
+	return result == DOC_DONE ? slot : NULL;
+}
+
+TupleTableSlot *
+docstore_exec_delete(EState *estate, ResultRelInfo *rri, TupleTableSlot *slot, TupleTableSlot *plan_slot)
+{
+	DocModify *modify = rri->ri_FdwState;
+	bool wanted = rri->ri_projectReturning != NULL;
+	MemoryContext old;
+	DocumentKey key;
+	LsmVersion version;
+	DocResult result;
+
+	MemoryContextReset(modify->temp);
+	old = MemoryContextSwitchTo(modify->temp);
+	planned_id(modify, plan_slot, &key);
+	result = docstore_delete(&modify->writer, &key, wanted, &version);
+	if (result == DOC_DONE && wanted)
+	{
+		doc_row_set(&modify->row, document_key_id(document_key_slice(&key)), version.seq,
+					lsm_buf_slice(&modify->writer.found));
+		doc_row_store(&modify->row, slot);
+	}
+	MemoryContextSwitchTo(old);
+	return result == DOC_DONE ? slot : NULL;
+}
+
+/* ---- TRUNCATE ---- */
+
+void
+docstore_exec_truncate(List *relations, DropBehavior behavior, bool restart_seqs)
+{
+	ListCell *lc;
+
+	foreach (lc, relations)
+		docstore_collection_truncate(doc_table_get((Relation) lfirst(lc)));
+}
+
+/* ---- docstore.put ---- */
+
+/* docstore.put(collection text, id text, doc jsonb, expected_etag bigint DEFAULT NULL) RETURNS bigint */
+Datum
+docstore_put(PG_FUNCTION_ARGS)
+{
+	DocCollection collection;
+	DocWriter *writer;
+	DocumentKey key;
+	uint64 expected = 0;
+	text *id;
+	uint64 etag;
+
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("%s must not be null", PG_ARGISNULL(0)   ? "collection"
+											   : PG_ARGISNULL(1) ? "document id"
+																 : "document")));
+	if (!PG_ARGISNULL(3))
+	{
+		if (PG_GETARG_INT64(3) < 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("expected etag must not be negative"),
+					 errhint("0 means that there must be no such document, NULL that it does not matter.")));
+		expected = (uint64) PG_GETARG_INT64(3);
+	}
+	PreventCommandIfReadOnly("docstore.put()");
+	docstore_collection_get(text_to_cstring(PG_GETARG_TEXT_PP(0)), RowExclusiveLock, &collection);
+	docstore_collection_check_owner(&collection);
+	id = PG_GETARG_TEXT_PP(1);
+	document_key_init(&key, collection.storage, VARDATA_ANY(id), VARSIZE_ANY_EXHDR(id));
+
+	/* A command of its own, as if a function had run an UPDATE: what calls it must not mistake the write for its own. */
+	CommandCounterIncrement();
+	writer = palloc(sizeof(DocWriter));
+	docstore_writer_init(writer, collection.storage, collection.name, GetCurrentCommandId(true), GetActiveSnapshot());
+	etag = docstore_put_document(writer, &key, PG_GETARG_JSONB_P(2), GetCurrentTimestamp(),
+								 PG_ARGISNULL(3) ? NULL : &expected);
+	PG_RETURN_INT64((int64) etag);
+}

@@ -1,0 +1,272 @@
+/*
+ * option.c - checks the options of foreign tables and columns, and describes the tables.
+ *
+ * Descriptions are kept per backend.  A relcache invalidation marks one stale;
+ * it is freed when nobody uses it any more, since an invalidation may arrive in
+ * the middle of a scan (a reset of the whole cache, say).
+ */
+#include "postgres.h"
+
+#include "fdw/option.h"
+
+#include "access/reloptions.h"
+#include "access/table.h"
+#include "catalog/pg_attribute.h"
+#include "catalog/pg_collation.h"
+#include "catalog/pg_foreign_table.h"
+#include "catalog/pg_type.h"
+#include "commands/defrem.h"
+#include "foreign/foreign.h"
+#include "utils/builtins.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+
+typedef struct TableEntry
+{
+	Oid relid;
+	DocTable *table;
+} TableEntry;
+
+static HTAB *tables;
+
+PG_FUNCTION_INFO_V1(docstore_fdw_validator);
+
+Datum
+docstore_fdw_validator(PG_FUNCTION_ARGS)
+{
+	List *options = untransformRelOptions(PG_GETARG_DATUM(0));
+	Oid catalog = PG_GETARG_OID(1);
+	const char *valid = catalog == ForeignTableRelationId ? "collection"
+						: catalog == AttributeRelationId  ? "path"
+														  : NULL;
+	bool collection = false;
+	ListCell *lc;
+
+	foreach (lc, options)
+	{
+		DefElem *def = lfirst(lc);
+
+		if (valid == NULL || strcmp(def->defname, valid) != 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_FDW_INVALID_OPTION_NAME),
+					 errmsg("invalid option \"%s\"", def->defname),
+					 valid != NULL ? errhint("Valid options in this context are: %s.", valid)
+								   : errhint("There are no valid options in this context.")));
+		if (catalog == AttributeRelationId)
+			(void) doc_path_parse(defGetString(def));
+		else
+		{
+			const char *name = defGetString(def);
+
+			if (name[0] == '\0' || strlen(name) >= NAMEDATALEN)
+				ereport(ERROR,
+						(errcode(ERRCODE_FDW_INVALID_STRING_FORMAT),
+						 errmsg("invalid collection name \"%s\"", name),
+						 errhint("A collection's name has 1 to %d bytes.", NAMEDATALEN - 1)));
+			collection = true;
+		}
+	}
+	if (catalog == ForeignTableRelationId && !collection)
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_DYNAMIC_PARAMETER_VALUE_NEEDED),
+				 errmsg("option \"collection\" is required for foreign tables of docstore"),
+				 errhint("Add OPTIONS (collection '...') with the name of a collection.")));
+	PG_RETURN_VOID();
+}
+
+static void
+table_free(DocTable *table)
+{
+	MemoryContextDelete(table->context);
+}
+
+static void
+invalidate(Datum arg, Oid relid)
+{
+	HASH_SEQ_STATUS status;
+	TableEntry *entry;
+
+	if (tables == NULL)
+		return;
+	hash_seq_init(&status, tables);
+	while ((entry = hash_seq_search(&status)) != NULL)
+	{
+		DocTable *table = entry->table;
+
+		if (table == NULL || (OidIsValid(relid) && relid != entry->relid))
+			continue;
+		entry->table = NULL;
+		table->stale = true;
+		if (table->users == 0)
+			table_free(table);
+	}
+}
+
+static void
+release(void *arg)
+{
+	DocTable *table = arg;
+
+	if (--table->users == 0 && table->stale)
+		table_free(table);
+}
+
+static char *
+find_option(List *options, const char *name)
+{
+	ListCell *lc;
+
+	foreach (lc, options)
+	{
+		DefElem *def = lfirst(lc);
+
+		if (strcmp(def->defname, name) == 0)
+			return defGetString(def);
+	}
+	return NULL;
+}
+
+static void
+bad_type(DocTable *table, DocColumn *column, Form_pg_attribute att, const char *types)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_FDW_INVALID_DATA_TYPE),
+			 errmsg("column \"%s\" of foreign table \"%s\" has type %s, but must have type %s",
+					column->name, table->name, format_type_be(att->atttypid), types),
+			 errhint("The columns id, doc, etag and modified are those of every document. To pick a field of that name, give the column the option path.")));
+}
+
+static void
+describe_column(DocTable *table, DocColumn *column, Form_pg_attribute att)
+{
+	Oid type = att->atttypid;
+	char *path;
+
+	column->name = pstrdup(NameStr(att->attname));
+	column->notnull = att->attnotnull;
+	path = find_option(GetForeignColumnOptions(table->relid, att->attnum), "path");
+
+	if (path == NULL && strcmp(column->name, "id") == 0)
+	{
+		if (type != TEXTOID && type != VARCHAROID)
+			bad_type(table, column, att, "text or character varying");
+		column->role = DOC_ROLE_ID;
+		table->id = att->attnum;
+		table->id_type = type;
+		table->id_typmod = att->atttypmod;
+		table->id_collation = att->attcollation;
+	}
+	else if (path == NULL && strcmp(column->name, "doc") == 0)
+	{
+		if (type != JSONBOID && type != JSONOID)
+			bad_type(table, column, att, "jsonb or json");
+		column->role = DOC_ROLE_DOC;
+		table->doc = att->attnum;
+		table->doc_is_json = type == JSONOID;
+	}
+	else if (path == NULL && strcmp(column->name, "etag") == 0)
+	{
+		if (type != INT8OID)
+			bad_type(table, column, att, "bigint");
+		column->role = DOC_ROLE_ETAG;
+		table->etag = att->attnum;
+	}
+	else if (path == NULL && strcmp(column->name, "modified") == 0)
+	{
+		if (type != TIMESTAMPTZOID)
+			bad_type(table, column, att, "timestamp with time zone");
+		column->role = DOC_ROLE_MODIFIED;
+		table->modified = att->attnum;
+	}
+	else
+	{
+		column->role = DOC_ROLE_FIELD;
+		column->path = path != NULL ? doc_path_parse(path) : doc_path_of_name(column->name);
+		table->nfields++;
+	}
+	if (column->role == DOC_ROLE_FIELD || (column->role == DOC_ROLE_DOC && table->doc_is_json))
+		doc_convert_init(&column->convert, type, att->atttypmod, table->context);
+	if (column->notnull && column->role != DOC_ROLE_ID)
+		table->constrained = true;
+}
+
+static DocTable *
+describe(Relation relation)
+{
+	TupleDesc desc = RelationGetDescr(relation);
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "docstore foreign table", ALLOCSET_SMALL_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	DocTable *table = palloc0(sizeof(DocTable));
+	char *collection;
+
+	table->context = context;
+	table->relid = RelationGetRelid(relation);
+	table->owner = relation->rd_rel->relowner;
+	table->name = pstrdup(RelationGetRelationName(relation));
+	collection = find_option(GetForeignTable(table->relid)->options, "collection");
+	if (collection == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_DYNAMIC_PARAMETER_VALUE_NEEDED),
+				 errmsg("foreign table \"%s\" has no option \"collection\"", table->name)));
+	table->collection = pstrdup(collection);
+	table->natts = desc->natts;
+	table->columns = palloc0(desc->natts * sizeof(DocColumn));
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		if (!att->attisdropped)
+			describe_column(table, &table->columns[i], att);
+	}
+	if (desc->constr != NULL && desc->constr->num_check > 0)
+		table->constrained = true;
+	MemoryContextSwitchTo(old);
+	return table;
+}
+
+DocTable *
+doc_table_get(Relation relation)
+{
+	TableEntry *entry = NULL;
+	DocTable *table;
+	MemoryContextCallback *callback;
+	Oid relid = RelationGetRelid(relation);
+	bool found;
+
+	if (tables == NULL)
+	{
+		HASHCTL ctl = {0};
+
+		ctl.keysize = sizeof(Oid);
+		ctl.entrysize = sizeof(TableEntry);
+		tables = hash_create("docstore foreign tables", 64, &ctl, HASH_ELEM | HASH_BLOBS);
+		CacheRegisterRelcacheCallback(invalidate, (Datum) 0);
+	}
+	callback = palloc(sizeof(MemoryContextCallback));
+	entry = hash_search(tables, &relid, HASH_FIND, NULL);
+	if (entry != NULL && entry->table != NULL)
+		table = entry->table;
+	else
+	{
+		/* An error leaves no trace: the context hangs below the current one until it is complete. */
+		table = describe(relation);
+		entry = hash_search(tables, &relid, HASH_ENTER, &found);
+		if (found && entry->table != NULL)
+		{
+			/* Cannot be (describing a table does not describe another), but must not leak if it is. */
+			entry->table->stale = true;
+			if (entry->table->users == 0)
+				table_free(entry->table);
+		}
+		MemoryContextSetParent(table->context, CacheMemoryContext);
+		entry->table = table;
+	}
+
+	table->users++;
+	callback->func = release;
+	callback->arg = table;
+	MemoryContextRegisterResetCallback(CurrentMemoryContext, callback);
+	return table;
+}

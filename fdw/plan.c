@@ -1,0 +1,398 @@
+/*
+ * plan.c - how to read a collection: sizes, paths and plans.
+ *
+ * Paths: one that the restrictions give (points, a range, or everything), in
+ * ascending order of ids at no cost; the same one backwards if somebody wants
+ * that; and for each set of other relations whose columns are compared with
+ * the id, one that is parameterised by them (nested loop lookups).
+ *
+ * The planner is told that the id is unique by way of an IndexOptInfo that
+ * stands for no index: from it come right estimates for "id = ..." and for
+ * joins on the id, and proofs of uniqueness.  No index paths are made for
+ * foreign tables, so nobody will try to scan it.
+ */
+#include "postgres.h"
+
+#include "fdw/plan.h"
+
+#include "access/sysattr.h"
+#include "access/table.h"
+#include "catalog/pg_opfamily_d.h"
+#include "catalog/pg_operator_d.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "optimizer/clauses.h"
+#include "optimizer/cost.h"
+#include "optimizer/optimizer.h"
+#include "optimizer/pathnode.h"
+#include "optimizer/paths.h"
+#include "optimizer/planmain.h"
+#include "optimizer/prep.h"
+#include "optimizer/restrictinfo.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/selfuncs.h"
+
+#include "fdw/collection.h"
+#include "fdw/seek.h"
+#include "store/compat.h"
+
+/* What is assumed of a collection of which neither files nor ANALYZE say anything. */
+#define DEFAULT_DOCUMENTS 1000
+#define DEFAULT_DOCUMENT_BYTES 200
+/* One lookup, beside the block that it may read: in units of cpu_operator_cost. */
+#define LOOKUP_OPERATORS 50
+/* Most lookups find their block cached. */
+#define LOOKUP_PAGES 0.25
+#define TEXT_GREATER_OPERATOR 666
+
+/* RelOptInfo.fdw_private */
+typedef struct DocRel
+{
+	DocTable *table;
+	uint64 storage;
+	double bytes; /* on disk */
+	List *seeks;  /* of the restrictions */
+} DocRel;
+
+static void
+add_unique_id(RelOptInfo *rel, const DocTable *table)
+{
+	IndexOptInfo *index = makeNode(IndexOptInfo);
+	Expr *id = (Expr *) makeVar(rel->relid, table->id, table->id_type, table->id_typmod, table->id_collation, 0);
+
+	index->rel = rel;
+	index->ncolumns = index->nkeycolumns = 1;
+	index->indexkeys = palloc(sizeof(int));
+	index->indexkeys[0] = table->id;
+	index->indexcollations = palloc(sizeof(Oid));
+	index->indexcollations[0] = table->id_collation;
+	index->opfamily = palloc(sizeof(Oid));
+	index->opfamily[0] = TEXT_BTREE_FAM_OID;
+	index->opcintype = palloc(sizeof(Oid));
+	index->opcintype[0] = TEXTOID;
+	index->canreturn = palloc0(sizeof(bool));
+	index->indextlist = list_make1(makeTargetEntry(id, 1, NULL, false));
+	index->tuples = rel->tuples;
+	index->tree_height = -1;
+	index->unique = true;
+	index->immediate = true;
+	index->hypothetical = true;
+	rel->indexlist = lappend(rel->indexlist, index);
+}
+
+void
+docstore_get_rel_size(PlannerInfo *root, RelOptInfo *rel, Oid relid)
+{
+	DocRel *private = palloc0(sizeof(DocRel));
+	Relation relation = table_open(relid, NoLock);
+	DocCollection collection;
+	uint64 bytes;
+	uint64 entries;
+
+	private->table = doc_table_get(relation);
+	table_close(relation, NoLock);
+	docstore_collection_of(private->table, NoLock, &collection);
+	private->storage = collection.storage;
+	docstore_storage_stats(collection.storage, &bytes, &entries);
+	rel->fdw_private = private;
+
+	/*
+	 * Files count every version, and not what is in memory only; ANALYZE counts
+	 * documents, but long ago: its figure is scaled by how much the files grew.
+	 */
+	if (rel->tuples > 0 && rel->pages > 1 && bytes > 0)
+		rel->tuples *= (double) bytes / ((double) rel->pages * BLCKSZ);
+	else if (rel->tuples > 0 || entries > 0)
+		rel->tuples = Max(rel->tuples, (double) entries);
+	else
+		rel->tuples = DEFAULT_DOCUMENTS;
+	rel->tuples = clamp_row_est(rel->tuples);
+	private->bytes = bytes > 0 ? (double) bytes : rel->tuples * DEFAULT_DOCUMENT_BYTES;
+
+	if (private->table->id != 0)
+		add_unique_id(rel, private->table);
+	private->seeks = doc_seek_choose(root, rel, private->table, rel->baserestrictinfo);
+	set_baserel_size_estimates(root, rel);
+}
+
+/* The part of the collection that bounds leave: from the files if they are constants, else as the planner guesses. */
+static double
+bounds_fraction(PlannerInfo *root, RelOptInfo *rel, List *seeks)
+{
+	DocRel *private = rel->fdw_private;
+	int n = list_length(seeks);
+	SeekOp *ops = palloc(n * sizeof(SeekOp));
+	Datum *values = palloc(n * sizeof(Datum));
+	bool *nulls = palloc(n * sizeof(bool));
+	List *clauses = NIL;
+	bool constant = true;
+	ListCell *lc;
+
+	foreach (lc, seeks)
+	{
+		Seek *seek = lfirst(lc);
+		int i = foreach_current_index(lc);
+		Node *operand = estimate_expression_value(root, (Node *) seek->operand);
+
+		clauses = lappend(clauses, seek->rinfo);
+		if (!IsA(operand, Const))
+		{
+			constant = false;
+			continue;
+		}
+		ops[i] = seek->op;
+		values[i] = ((Const *) operand)->constvalue;
+		nulls[i] = ((Const *) operand)->constisnull;
+	}
+	if (constant)
+	{
+		SeekRange range;
+		uint64 bytes;
+		uint64 entries;
+		LsmError err;
+
+		doc_seek_range(private->storage, ops, n, values, nulls, &range);
+		if (range.nothing)
+			return 0;
+		docstore_check(lsm_range_stats(docstore_db(), range.lower, range.upper, &bytes, &entries, &err), &err);
+		/* Small numbers say little: files are counted by blocks. */
+		if (entries > 1000)
+			return Min((double) entries / rel->tuples, 1.0);
+	}
+	return clauselist_selectivity(root, clauses, rel->relid, JOIN_INNER, NULL);
+}
+
+static void
+add_path_for(PlannerInfo *root, RelOptInfo *rel, List *seeks, ParamPathInfo *param, List *pathkeys, bool backward)
+{
+	DocRel *private = rel->fdw_private;
+	double rows = param != NULL ? param->ppi_rows : rel->rows;
+	QualCost qual = rel->baserestrictcost;
+	double lookups = 0;
+	double fetched;
+	Cost startup;
+	Cost total;
+
+	if (seeks == NIL)
+		fetched = rel->tuples;
+	else
+	{
+		Seek *seek = linitial(seeks);
+
+		if (seek->op == SEEK_EQ)
+			lookups = fetched = 1;
+		else if (seek->op == SEEK_ANY)
+			lookups = fetched = docstore_array_length(root, (Node *) seek->operand);
+		else
+		{
+			fetched = clamp_row_est(rel->tuples * bounds_fraction(root, rel, seeks));
+			lookups = 1;
+		}
+	}
+	fetched = Min(fetched, rel->tuples);
+
+	if (param != NULL)
+	{
+		QualCost more;
+
+		cost_qual_eval(&more, param->ppi_clauses, root);
+		qual.startup += more.startup;
+		qual.per_tuple += more.per_tuple;
+	}
+	startup = qual.startup + rel->reltarget->cost.startup;
+	total = startup + lookups * (LOOKUP_PAGES * random_page_cost + LOOKUP_OPERATORS * cpu_operator_cost);
+	if (lookups == 0 || lookups < fetched)
+		total += seq_page_cost * private->bytes / BLCKSZ * fetched / rel->tuples;
+	total += fetched * (cpu_tuple_cost + qual.per_tuple) + rows * rel->reltarget->cost.per_tuple;
+
+	add_path(rel, (Path *) docstore_foreignscan_path(root, rel, rows, startup, total, pathkeys,
+													 param != NULL ? param->ppi_req_outer : rel->lateral_relids,
+													 list_make1_int(backward)));
+}
+
+static bool
+is_id_member(PlannerInfo *root, RelOptInfo *rel, EquivalenceClass *ec, EquivalenceMember *em, void *arg)
+{
+	const DocTable *table = arg;
+	Node *node = (Node *) em->em_expr;
+
+	while (node != NULL && IsA(node, RelabelType))
+		node = (Node *) ((RelabelType *) node)->arg;
+	return node != NULL && IsA(node, Var) && ((Var *) node)->varno == rel->relid &&
+		   ((Var *) node)->varattno == table->id;
+}
+
+/* Lookups by columns of other relations. */
+static void
+add_parameterised_paths(PlannerInfo *root, RelOptInfo *rel)
+{
+	DocRel *private = rel->fdw_private;
+	List *clauses = NIL;
+	List *params = NIL;
+	ListCell *lc;
+
+	foreach (lc, rel->joininfo)
+	{
+		RestrictInfo *rinfo = lfirst_node(RestrictInfo, lc);
+
+		if (join_clause_is_movable_to(rinfo, rel) && doc_seek_match(root, rel, private->table, rinfo) != NULL)
+			clauses = lappend(clauses, rinfo);
+	}
+	if (rel->has_eclass_joins)
+		clauses = list_concat(clauses,
+							  generate_implied_equalities_for_column(root, rel, is_id_member, private->table,
+																	 rel->lateral_referencers));
+	foreach (lc, clauses)
+	{
+		RestrictInfo *rinfo = lfirst_node(RestrictInfo, lc);
+		Relids outer;
+
+		if (!join_clause_is_movable_to(rinfo, rel))
+			continue;
+		outer = bms_union(rinfo->clause_relids, rel->lateral_relids);
+		outer = bms_del_member(outer, rel->relid);
+		if (!bms_is_empty(outer))
+			params = list_append_unique_ptr(params, get_baserel_parampathinfo(root, rel, outer));
+	}
+	foreach (lc, params)
+	{
+		ParamPathInfo *param = lfirst(lc);
+		List *seeks = doc_seek_choose(root, rel, private->table,
+									  list_concat_copy(rel->baserestrictinfo, param->ppi_clauses));
+
+		if (seeks != NIL)
+			add_path_for(root, rel, seeks, param, NIL, false);
+	}
+}
+
+static bool
+has_member_of(EquivalenceClass *ec, RelOptInfo *rel)
+{
+	ListCell *lc;
+
+	foreach (lc, ec->ec_members)
+	{
+		EquivalenceMember *em = lfirst_node(EquivalenceMember, lc);
+
+		if (bms_equal(em->em_relids, rel->relids))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * The pathkeys of ids in ascending or descending order, NIL if nobody wants them.
+ * A query's further sort columns sort nothing once the id is equal, so if they
+ * are this relation's, the whole order is kept.
+ */
+static List *
+id_pathkeys(PlannerInfo *root, RelOptInfo *rel, const DocTable *table, bool backward)
+{
+	Expr *id;
+	List *pathkeys;
+	ListCell *lc;
+
+	if (table->id == 0 || !has_useful_pathkeys(root, rel) || !OidIsValid(table->id_collation) ||
+		!docstore_collation_is_c(table->id_collation))
+		return NIL;
+	id = (Expr *) makeVar(rel->relid, table->id, table->id_type, table->id_typmod, table->id_collation, 0);
+	if (table->id_type != TEXTOID)
+		id = (Expr *) makeRelabelType(id, TEXTOID, -1, table->id_collation, COERCE_IMPLICIT_CAST);
+	pathkeys = docstore_expression_pathkey(root, id, backward ? TEXT_GREATER_OPERATOR : TextLessOperator, rel);
+	if (pathkeys == NIL || list_length(root->query_pathkeys) < 2 ||
+		linitial(root->query_pathkeys) != linitial(pathkeys))
+		return pathkeys;
+	foreach (lc, root->query_pathkeys)
+	{
+		PathKey *key = lfirst_node(PathKey, lc);
+
+		if (!has_member_of(key->pk_eclass, rel))
+			return pathkeys;
+	}
+	return root->query_pathkeys;
+}
+
+void
+docstore_get_paths(PlannerInfo *root, RelOptInfo *rel, Oid relid)
+{
+	DocRel *private = rel->fdw_private;
+	List *backward = id_pathkeys(root, rel, private->table, true);
+	ParamPathInfo *lateral = NULL;
+
+	if (!bms_is_empty(rel->lateral_relids))
+		lateral = get_baserel_parampathinfo(root, rel, rel->lateral_relids);
+	add_path_for(root, rel, private->seeks, lateral, id_pathkeys(root, rel, private->table, false), false);
+	if (backward != NIL)
+		add_path_for(root, rel, private->seeks, lateral, backward, true);
+	if (private->table->id != 0)
+		add_parameterised_paths(root, rel);
+}
+
+/* Is this scan's table one whose rows are going to be changed or locked?  The flags for it. */
+static int
+lock_flags(PlannerInfo *root, RelOptInfo *rel)
+{
+	PlanRowMark *mark;
+
+	if (bms_is_member(rel->relid, root->all_result_relids))
+		return PLAN_LOCK | (LockWaitBlock << PLAN_WAIT_SHIFT);
+	mark = get_plan_rowmark(root->rowMarks, rel->relid);
+	if (mark != NULL && mark->strength != LCS_NONE)
+		return PLAN_LOCK | (mark->waitPolicy << PLAN_WAIT_SHIFT);
+	return 0;
+}
+
+static List *
+needed_columns(RelOptInfo *rel, const DocTable *table, List *clauses)
+{
+	Bitmapset *attrs = NULL;
+	List *columns = NIL;
+	bool whole;
+
+	pull_varattnos((Node *) rel->reltarget->exprs, rel->relid, &attrs);
+	pull_varattnos((Node *) clauses, rel->relid, &attrs);
+	whole = bms_is_member(0 - FirstLowInvalidHeapAttributeNumber, attrs);
+	for (int i = 1; i <= table->natts; i++)
+		if (table->columns[i - 1].role != DOC_ROLE_NONE &&
+			(whole || bms_is_member(i - FirstLowInvalidHeapAttributeNumber, attrs)))
+			columns = lappend_int(columns, i);
+	return columns;
+}
+
+ForeignScan *
+docstore_get_plan(PlannerInfo *root, RelOptInfo *rel, Oid relid, ForeignPath *path, List *tlist, List *clauses, Plan *outer)
+{
+	DocRel *private = rel->fdw_private;
+	List *seeks = doc_seek_choose(root, rel, private->table, clauses);
+	List *actual = extract_actual_clauses(clauses, false);
+	List *quals = actual;
+	List *recheck = NIL;
+	List *operands = NIL;
+	List *ops = NIL;
+	List *columns = needed_columns(rel, private->table, actual);
+	int flags = (linitial_int(path->fdw_private) ? PLAN_BACKWARD : 0) | lock_flags(root, rel);
+	ListCell *lc;
+
+	foreach (lc, seeks)
+	{
+		Seek *seek = lfirst(lc);
+
+		operands = lappend(operands, seek->operand);
+		ops = lappend_int(ops, seek->op);
+		if (doc_seek_exact(seek->op))
+			recheck = lappend(recheck, seek->rinfo->clause);
+	}
+	if (flags & PLAN_LOCK)
+	{
+		/* The scan tests everything, before it locks and again after it had to wait. */
+		recheck = actual;
+		quals = NIL;
+	}
+	else
+		quals = list_difference(quals, recheck);
+
+	return make_foreignscan(tlist, quals, rel->relid, operands, list_make3(ops, columns, list_make1_int(flags)), NIL, recheck,
+							outer);
+}

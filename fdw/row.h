@@ -1,0 +1,44 @@
+/*
+ * row.h - one document on its way from the engine into a slot.
+ *
+ * doc_row_set copies what the engine lends, while it lends it; doc_row_store
+ * makes column values of the copy, which may run any type's input function.
+ * A row's storage is used again for the next one: what a slot got from it is
+ * good until then (by-reference typed columns: until the current context of
+ * doc_row_store is reset).
+ */
+#ifndef DOCSTORE_ROW_H
+#define DOCSTORE_ROW_H
+
+#include "postgres.h"
+
+#include "executor/tuptable.h"
+
+#include "fdw/document.h"
+#include "fdw/option.h"
+
+typedef struct DocRow
+{
+	DocTable *table;
+	int ncolumns;
+	AttrNumber *columns; /* those to fill */
+	bool need_value;     /* any of them lies in the document's value */
+	bool need_body;
+	bool need_fields;
+	text *id;
+	uint64 etag;
+	TimestampTz modified;
+	DocumentBuffer doc;
+	int converting; /* the column at work, for error messages */
+} DocRow;
+
+/* columns: a list of attribute numbers, or NIL with all set. */
+extern void doc_row_init(DocRow *row, DocTable *table, List *columns, bool all);
+/* value is not looked at unless the columns need it. */
+extern void doc_row_set(DocRow *row, LsmSlice id, uint64 etag, LsmSlice value);
+/* The same from a document that was just written. */
+extern void doc_row_set_written(DocRow *row, LsmSlice id, uint64 etag, TimestampTz modified, const Jsonb *doc);
+/* Columns that were not asked for become null. */
+extern void doc_row_store(DocRow *row, TupleTableSlot *slot);
+
+#endif

@@ -1,0 +1,317 @@
+/*
+ * scan.c - reads documents: by their ids, by a range of ids, or all.
+ *
+ * The engine lends key and value until they are released.  They are copied at
+ * once and released in the same call, before any function runs that might
+ * throw, wait or read the store itself.
+ *
+ * A scan of a table that is to be changed (or SELECT ... FOR UPDATE) locks what it
+ * returns: the quals are tested here, then the document is locked, and if it
+ * turns out that somebody has committed a newer version, in READ COMMITTED that
+ * version takes the place of the old one and the quals are tested again.
+ * PostgreSQL's EvalPlanQual would do that for a table, but does not for the
+ * target of a foreign data wrapper.
+ */
+#include "postgres.h"
+
+#include "fdw/scan.h"
+
+#include "executor/executor.h"
+#include "executor/instrument.h"
+#include "miscadmin.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+
+#include "fdw/collection.h"
+#include "fdw/plan.h"
+#include "fdw/row.h"
+#include "fdw/seek.h"
+#include "fdw/write.h"
+
+typedef struct DocScan
+{
+	DocRow row;
+	DocCollection collection;
+	DocCursor *cursor;
+	bool backward;
+	int nops;
+	SeekOp *ops;
+	List *operands; /* ExprStates */
+	bool started;   /* range is computed; since the last rescan */
+	SeekRange range;
+	MemoryContext range_context;
+	int next_point;
+	LsmBuf value; /* a point's; malloc'ed */
+	/* locking */
+	bool lock;
+	LockWaitPolicy wait;
+	DocWriter writer;
+} DocScan;
+
+/* ---- cursors ---- */
+
+static void
+close_callback(void *arg)
+{
+	doc_cursor_close(arg);
+}
+
+DocCursor *
+doc_cursor_new(Snapshot snapshot)
+{
+	DocCursor *cursor = palloc0(sizeof(DocCursor));
+	MemoryContextCallback *callback = palloc(sizeof(MemoryContextCallback));
+
+	cursor->db = docstore_db();
+	docstore_read_init(&cursor->read, snapshot);
+	callback->func = close_callback;
+	callback->arg = cursor;
+	MemoryContextRegisterResetCallback(CurrentMemoryContext, callback);
+	return cursor;
+}
+
+void
+doc_cursor_open(DocCursor *cursor, LsmSlice lower, LsmSlice upper)
+{
+	LsmError err;
+
+	doc_cursor_close(cursor);
+	docstore_check(lsm_scan_open(cursor->db, &cursor->read, lower, upper, &cursor->scan, &err), &err);
+}
+
+void
+doc_cursor_close(DocCursor *cursor)
+{
+	if (cursor->scan != NULL)
+		lsm_scan_close(cursor->scan);
+	cursor->scan = NULL;
+}
+
+/* ---- the foreign scan ---- */
+
+static void
+free_value(void *arg)
+{
+	lsm_buf_free(&((DocScan *) arg)->value);
+}
+
+void
+docstore_begin_scan(ForeignScanState *node, int eflags)
+{
+	ForeignScan *plan = (ForeignScan *) node->ss.ps.plan;
+	EState *estate = node->ss.ps.state;
+	List *ops = list_nth(plan->fdw_private, PLAN_SEEKS);
+	int flags = linitial_int(list_nth(plan->fdw_private, PLAN_FLAGS));
+	MemoryContextCallback *callback;
+	DocScan *scan;
+	DocTable *table;
+	ListCell *lc;
+
+	if (eflags & EXEC_FLAG_EXPLAIN_ONLY)
+		return;
+
+	scan = palloc0(sizeof(DocScan));
+	table = doc_table_get(node->ss.ss_currentRelation);
+	docstore_collection_of(table, (flags & PLAN_LOCK) ? RowExclusiveLock : AccessShareLock, &scan->collection);
+	doc_row_init(&scan->row, table, list_nth(plan->fdw_private, PLAN_COLUMNS), false);
+	scan->cursor = doc_cursor_new(estate->es_snapshot);
+	scan->backward = (flags & PLAN_BACKWARD) != 0;
+	scan->nops = list_length(ops);
+	scan->ops = palloc(Max(scan->nops, 1) * sizeof(SeekOp));
+	foreach (lc, ops)
+		scan->ops[foreach_current_index(lc)] = (SeekOp) lfirst_int(lc);
+	scan->operands = ExecInitExprList(plan->fdw_exprs, (PlanState *) node);
+	scan->range_context = AllocSetContextCreate(CurrentMemoryContext, "docstore range", ALLOCSET_SMALL_SIZES);
+	callback = palloc(sizeof(MemoryContextCallback));
+	callback->func = free_value;
+	callback->arg = scan;
+	MemoryContextRegisterResetCallback(CurrentMemoryContext, callback);
+
+	/* EvalPlanQual looks at given rows: there is nothing to lock then. */
+	if ((flags & PLAN_LOCK) && estate->es_epq_active == NULL)
+	{
+		scan->lock = true;
+		scan->wait = (LockWaitPolicy) (flags >> PLAN_WAIT_SHIFT);
+		docstore_writer_init(&scan->writer, scan->collection.storage, table->collection, estate->es_output_cid,
+							 estate->es_snapshot);
+	}
+	node->fdw_state = scan;
+}
+
+/* Computes the operands of the seeks and positions the scan before its first document. */
+static void
+start(ForeignScanState *node, DocScan *scan)
+{
+	ExprContext *econtext = node->ss.ps.ps_ExprContext;
+	MemoryContext old;
+	Datum *values;
+	bool *nulls;
+	ListCell *lc;
+
+	MemoryContextReset(scan->range_context);
+	old = MemoryContextSwitchTo(scan->range_context);
+	values = palloc(Max(scan->nops, 1) * sizeof(Datum));
+	nulls = palloc(Max(scan->nops, 1) * sizeof(bool));
+	foreach (lc, scan->operands)
+	{
+		int i = foreach_current_index(lc);
+
+		values[i] = ExecEvalExpr((ExprState *) lfirst(lc), econtext, &nulls[i]);
+	}
+	doc_seek_range(scan->collection.storage, scan->ops, scan->nops, values, nulls, &scan->range);
+	MemoryContextSwitchTo(old);
+
+	scan->next_point = 0;
+	if (!scan->range.points && !scan->range.nothing)
+		doc_cursor_open(scan->cursor, scan->range.lower, scan->range.upper);
+}
+
+/* The next document into scan->row; false at the end. */
+static bool
+next_point(DocScan *scan)
+{
+	while (scan->next_point < scan->range.nkeys)
+	{
+		int i = scan->next_point++;
+		DocumentKey *key = scan->range.keys[scan->backward ? scan->range.nkeys - 1 - i : i];
+		LsmSlice slice = document_key_slice(key);
+		LsmVersion version;
+		LsmStatus status;
+		LsmError err;
+
+		status = lsm_get(scan->cursor->db, &scan->cursor->read, slice, &scan->value, &version, &err);
+		if (status == LSM_NOT_FOUND)
+			continue;
+		docstore_check(status, &err);
+		doc_row_set(&scan->row, document_key_id(slice), version.seq, lsm_buf_slice(&scan->value));
+		return true;
+	}
+	return false;
+}
+
+static bool
+next_in_range(DocScan *scan)
+{
+	LsmScan *at = scan->cursor->scan;
+
+	if (at == NULL)
+		return false;
+	if (!scan->started)
+	{
+		if (scan->backward)
+			lsm_scan_last(at);
+		else
+			lsm_scan_first(at);
+	}
+	else if (scan->backward)
+		lsm_scan_prev(at);
+	else
+		lsm_scan_next(at);
+
+	if (at->valid)
+	{
+		doc_row_set(&scan->row, document_key_id(at->key), at->version.seq, at->value);
+		lsm_scan_release(at);
+		return true;
+	}
+	lsm_scan_release(at);
+	docstore_check(at->status, &at->err);
+	doc_cursor_close(scan->cursor);
+	return false;
+}
+
+static bool
+fetch(ForeignScanState *node, DocScan *scan)
+{
+	bool found;
+
+	if (!scan->started)
+		start(node, scan);
+	found = scan->range.points ? next_point(scan) : next_in_range(scan);
+	scan->started = true;
+	return found;
+}
+
+static bool
+passes(ForeignScanState *node, TupleTableSlot *slot)
+{
+	ExprContext *econtext = node->ss.ps.ps_ExprContext;
+
+	econtext->ecxt_scantuple = slot;
+	if (ExecQual(node->fdw_recheck_quals, econtext))
+		return true;
+	InstrCountFiltered1(node, 1);
+	return false;
+}
+
+/* Fetches, tests and locks. */
+static TupleTableSlot *
+iterate_locking(ForeignScanState *node, DocScan *scan)
+{
+	TupleTableSlot *slot = node->ss.ss_ScanTupleSlot;
+
+	while (fetch(node, scan))
+	{
+		DocumentKey key;
+		LsmVersion newer;
+
+		CHECK_FOR_INTERRUPTS();
+		doc_row_store(&scan->row, slot);
+		if (passes(node, slot))
+		{
+			document_key_init(&key, scan->collection.storage, VARDATA(scan->row.id), VARSIZE(scan->row.id) - VARHDRSZ);
+			switch (docstore_lock(&scan->writer, &key, scan->row.etag, scan->wait, &newer))
+			{
+				case DOC_DONE:
+					return slot;
+				case DOC_NEWER:
+					doc_row_set(&scan->row, document_key_id(document_key_slice(&key)), newer.seq,
+								lsm_buf_slice(&scan->writer.found));
+					doc_row_store(&scan->row, slot);
+					if (passes(node, slot))
+						return slot;
+					break;
+				default:
+					break;
+			}
+		}
+		/* Not this one: let go of what it took. */
+		ExecClearTuple(slot);
+		ResetExprContext(node->ss.ps.ps_ExprContext);
+	}
+	return ExecClearTuple(slot);
+}
+
+TupleTableSlot *
+docstore_iterate_scan(ForeignScanState *node)
+{
+	DocScan *scan = node->fdw_state;
+	TupleTableSlot *slot = node->ss.ss_ScanTupleSlot;
+
+	if (scan->lock)
+		return iterate_locking(node, scan);
+	if (!fetch(node, scan))
+		return ExecClearTuple(slot);
+	doc_row_store(&scan->row, slot);
+	return slot;
+}
+
+void
+docstore_rescan(ForeignScanState *node)
+{
+	DocScan *scan = node->fdw_state;
+
+	doc_cursor_close(scan->cursor);
+	scan->started = false;
+}
+
+void
+docstore_end_scan(ForeignScanState *node)
+{
+	DocScan *scan = node->fdw_state;
+
+	if (scan == NULL)
+		return;
+	doc_cursor_close(scan->cursor);
+	lsm_buf_free(&scan->value);
+}

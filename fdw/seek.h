@@ -1,0 +1,65 @@
+/*
+ * seek.h - conditions on the id that the engine can answer by position: found in clauses, turned into
+ * points or a range when a scan starts.
+ */
+#ifndef DOCSTORE_SEEK_H
+#define DOCSTORE_SEEK_H
+
+#include "postgres.h"
+
+#include "nodes/execnodes.h"
+#include "nodes/pathnodes.h"
+
+#include "fdw/document.h"
+#include "fdw/option.h"
+
+/* Numbers are kept in plans (a list of integers). */
+typedef enum SeekOp
+{
+	SEEK_EQ = 1,
+	SEEK_ANY,
+	SEEK_LT,
+	SEEK_LE,
+	SEEK_GT,
+	SEEK_GE,
+	SEEK_LIKE,  /* operand is a LIKE pattern; its fixed prefix counts, the clause stays a filter */
+	SEEK_PREFIX /* operand is the prefix */
+} SeekOp;
+
+typedef struct Seek
+{
+	SeekOp op;
+	Expr *operand;
+	RestrictInfo *rinfo;
+} Seek;
+
+/* The seek that a clause allows (operands may use other relations' columns), or NULL. */
+extern Seek *doc_seek_match(PlannerInfo *root, RelOptInfo *rel, const DocTable *table, RestrictInfo *rinfo);
+/* Of a list of RestrictInfos, the seeks to use together: one EQ, or one ANY, or any number of bounds; a list of Seek. */
+extern List *doc_seek_choose(PlannerInfo *root, RelOptInfo *rel, const DocTable *table, List *rinfos);
+/* Is a clause fully answered by its seek? */
+static inline bool
+doc_seek_exact(SeekOp op)
+{
+	return op != SEEK_LIKE;
+}
+
+/* "id >= ", ... for EXPLAIN. */
+extern const char *doc_seek_text(SeekOp op);
+
+/* What a scan has to read. */
+typedef struct SeekRange
+{
+	bool points; /* keys[0 .. nkeys), ascending, no doubles */
+	DocumentKey **keys;
+	int nkeys;
+	LsmSlice lower; /* else [lower, upper); nothing if nothing is set */
+	LsmSlice upper;
+	bool nothing;
+} SeekRange;
+
+/* values, nulls: the operands' values.  Allocates in the current context. */
+extern void doc_seek_range(uint64 storage, const SeekOp *ops, int nops, const Datum *values, const bool *nulls,
+						   SeekRange *range);
+
+#endif

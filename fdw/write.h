@@ -1,0 +1,71 @@
+/*
+ * write.h - changes documents as PostgreSQL changes rows: two writers of one document never lose an update.
+ *
+ * The head of write.c has the algorithm.  Functions here throw; none is called
+ * with a lock of the engine's held.
+ */
+#ifndef DOCSTORE_WRITE_H
+#define DOCSTORE_WRITE_H
+
+#include "postgres.h"
+
+#include "nodes/lockoptions.h"
+#include "utils/snapshot.h"
+
+#include "fdw/document.h"
+#include "store/txn.h"
+
+/* How many documents one call may insert: each may need a stripe lock of its own. */
+#define DOCSTORE_MAX_BATCH 64
+
+/* What a statement's writes have in common. */
+typedef struct DocWriter
+{
+	uint64 storage;
+	const char *collection; /* for messages */
+	CommandId cid;          /* the writing command's */
+	Snapshot snapshot;      /* what it reads with */
+	LsmBuf found;           /* an older version's value, where a function says so; malloc'ed */
+} DocWriter;
+
+/* The writer lies in memory of the current context, or longer; found is freed when that context goes. */
+extern void docstore_writer_init(DocWriter *writer, uint64 storage, const char *collection, CommandId cid,
+								 Snapshot snapshot);
+
+typedef enum DocResult
+{
+	DOC_DONE,
+	DOC_EXISTS, /* insert: there is such a document, and the caller said that is no error */
+	DOC_NEWER,  /* lock: locked, but somebody committed a newer version, now in found */
+	DOC_GONE,   /* lock, update, delete: deleted meanwhile by a committed transaction */
+	DOC_SELF,   /* update, delete: changed before by this very command; do nothing */
+	DOC_LOCKED  /* lock: somebody else has it, and the caller did not want to wait */
+} DocResult;
+
+/* DOC_DONE or, only with skip, DOC_EXISTS; 23505 without. */
+extern DocResult docstore_insert(DocWriter *writer, const DocumentKey *key, const Jsonb *doc, TimestampTz modified,
+								 bool skip, uint64 *etag);
+/* All or an error; n <= DOCSTORE_MAX_BATCH. */
+extern void docstore_insert_many(DocWriter *writer, int n, const DocumentKey *keys, Jsonb *const *docs,
+								 TimestampTz modified, uint64 *etags);
+/*
+ * Locks a document for the rest of the transaction, `seen` being the version
+ * that the snapshot showed.  READ COMMITTED: DOC_DONE, DOC_NEWER, DOC_GONE;
+ * otherwise 40001 where those two would be.
+ */
+extern DocResult docstore_lock(DocWriter *writer, const DocumentKey *key, uint64 seen, LockWaitPolicy wait,
+							   LsmVersion *newer);
+/* The newest version of a document that this transaction has locked, into found; DOC_DONE or DOC_GONE. */
+extern DocResult docstore_read_locked(DocWriter *writer, const DocumentKey *key, LsmVersion *version);
+/* new_key NULL: the id stays; else the document moves, which may be 23505. */
+extern DocResult docstore_update(DocWriter *writer, const DocumentKey *key, const DocumentKey *new_key, const Jsonb *doc,
+								 TimestampTz modified, uint64 *etag);
+/* The deleted version's value goes to found if want_found. */
+extern DocResult docstore_delete(DocWriter *writer, const DocumentKey *key, bool want_found, LsmVersion *old);
+/* Inserts or replaces.  With expected: 40001 unless the newest etag is that (0: no such document). */
+extern uint64 docstore_put_document(DocWriter *writer, const DocumentKey *key, const Jsonb *doc, TimestampTz modified,
+									const uint64 *expected);
+/* Marks a storage id as dropped as of this transaction's commit.  The collection is locked AccessExclusive. */
+extern void docstore_write_dropped(uint64 storage, CommandId cid);
+
+#endif

@@ -1,0 +1,68 @@
+-- docstore 1.0: the extension's objects.
+\echo Use "CREATE EXTENSION docstore" to load this file. \quit
+
+-- catalog
+
+-- A collection's documents have keys that begin with its storage id.  Written by functions only; TRUNCATE gives
+-- a new storage id.
+CREATE TABLE docstore.collection (
+	name text COLLATE "C" PRIMARY KEY,
+	storage_id bigint NOT NULL UNIQUE,
+	owner regrole NOT NULL,
+	created timestamptz NOT NULL DEFAULT now()
+);
+CREATE SEQUENCE docstore.storage_id_seq;
+
+-- The rows go into a dump.  The numbers do not: a restored collection gets a storage of its own (see the trigger).
+SELECT pg_catalog.pg_extension_config_dump('docstore.collection', '');
+
+CREATE FUNCTION docstore.collection_trigger() RETURNS trigger
+AS 'MODULE_PATHNAME', 'docstore_collection_trigger' LANGUAGE C;
+REVOKE ALL ON FUNCTION docstore.collection_trigger() FROM PUBLIC;
+
+CREATE TRIGGER collection_storage BEFORE INSERT ON docstore.collection
+FOR EACH ROW EXECUTE FUNCTION docstore.collection_trigger();
+CREATE TRIGGER collection_changed AFTER INSERT OR UPDATE OR DELETE ON docstore.collection
+FOR EACH STATEMENT EXECUTE FUNCTION docstore.collection_trigger();
+
+-- foreign data wrapper
+
+CREATE FUNCTION docstore.fdw_handler() RETURNS fdw_handler
+AS 'MODULE_PATHNAME', 'docstore_fdw_handler' LANGUAGE C STRICT;
+CREATE FUNCTION docstore.fdw_validator(options text[], catalog oid) RETURNS void
+AS 'MODULE_PATHNAME', 'docstore_fdw_validator' LANGUAGE C STRICT;
+
+CREATE FOREIGN DATA WRAPPER docstore HANDLER docstore.fdw_handler VALIDATOR docstore.fdw_validator;
+CREATE SERVER docstore FOREIGN DATA WRAPPER docstore;
+
+-- Whoever has USAGE on the server may make collections, and foreign tables over collections of their own.
+-- Documents are protected by the collection's owner and the foreign table's grants, not by the server.
+GRANT USAGE ON FOREIGN SERVER docstore TO PUBLIC;
+GRANT USAGE ON SCHEMA docstore TO PUBLIC;
+
+-- collections
+
+-- Makes a collection that the caller owns and, unless told otherwise, a foreign table of its name in the current schema.
+CREATE FUNCTION docstore.create_collection(name text, create_table boolean DEFAULT true) RETURNS void
+AS 'MODULE_PATHNAME', 'docstore_create_collection' LANGUAGE C;
+
+-- Drops a collection with its documents and foreign tables; with cascade also what depends on those.
+CREATE FUNCTION docstore.drop_collection(name text, cascade boolean DEFAULT false) RETURNS void
+AS 'MODULE_PATHNAME', 'docstore_drop_collection' LANGUAGE C;
+
+-- Inserts or replaces a document and returns its etag.  With an expected etag (0: there is no such document) it raises
+-- 40001 if the document has another.  For the collection's owner and members of that role.
+CREATE FUNCTION docstore.put(collection text, id text, doc jsonb, expected_etag bigint DEFAULT NULL) RETURNS bigint
+AS 'MODULE_PATHNAME', 'docstore_put' LANGUAGE C;
+
+CREATE FUNCTION docstore.collection_size(storage_id bigint, OUT bytes bigint, OUT documents bigint)
+AS 'MODULE_PATHNAME', 'docstore_collection_size' LANGUAGE C STRICT;
+
+-- Sizes are estimates from the files alone: what is still in memory only does not count, old versions do.
+CREATE VIEW docstore.collections AS
+SELECT c.name, c.owner, c.storage_id, s.documents AS estimated_documents, s.bytes AS estimated_bytes, c.created
+FROM docstore.collection AS c, LATERAL docstore.collection_size(c.storage_id) AS s;
+GRANT SELECT ON docstore.collections TO PUBLIC;
+
+-- status and maintenance
+

@@ -1,0 +1,72 @@
+/*
+ * compat.h - where newer PostgreSQL majors differ from 15.  The only file with version guards.
+ *
+ * Macros rather than functions, so that a file needs only the headers it includes anyway.
+ */
+#ifndef DOCSTORE_COMPAT_H
+#define DOCSTORE_COMPAT_H
+
+#include "postgres.h"
+
+#if PG_VERSION_NUM < 150000
+#error "docstore needs PostgreSQL 15 or later"
+#endif
+
+/* ---- planner (fdw/plan.c, fdw/seek.c) ---- */
+
+/* Pathkeys for one expression of a relation, made only if an equivalence class for it exists. */
+#if PG_VERSION_NUM >= 160000
+#define docstore_expression_pathkey(root, expr, opno, rel) build_expression_pathkey(root, expr, opno, (rel)->relids, false)
+#else
+#define docstore_expression_pathkey(root, expr, opno, rel) \
+	build_expression_pathkey(root, expr, NULL, opno, (rel)->relids, false)
+#endif
+
+#if PG_VERSION_NUM >= 180000
+#define docstore_foreignscan_path(root, rel, rows, startup, total, pathkeys, outer, private) \
+	create_foreignscan_path(root, rel, NULL, rows, 0, startup, total, pathkeys, outer, NULL, NIL, private)
+#elif PG_VERSION_NUM >= 170000
+#define docstore_foreignscan_path(root, rel, rows, startup, total, pathkeys, outer, private) \
+	create_foreignscan_path(root, rel, NULL, rows, startup, total, pathkeys, outer, NULL, NIL, private)
+#else
+#define docstore_foreignscan_path(root, rel, rows, startup, total, pathkeys, outer, private) \
+	create_foreignscan_path(root, rel, NULL, rows, startup, total, pathkeys, outer, NULL, private)
+#endif
+
+#if PG_VERSION_NUM >= 170000
+#define docstore_array_length(root, node) estimate_array_length(root, node)
+#else
+#define docstore_array_length(root, node) estimate_array_length(node)
+#endif
+
+/* Does a collation order bytewise? */
+#if PG_VERSION_NUM >= 180000
+#include "utils/pg_locale.h"
+#define docstore_collation_is_c(collation) (pg_newlocale_from_collation(collation)->collate_is_c)
+#else
+#include "utils/pg_locale.h"
+#define docstore_collation_is_c(collation) lc_collate_is_c(collation)
+#endif
+
+/* ---- rights (fdw/collection.c) ---- */
+
+#if PG_VERSION_NUM >= 160000
+#include "catalog/pg_foreign_server.h"
+#define docstore_owns_relation(relid, role) object_ownercheck(RelationRelationId, relid, role)
+#define docstore_server_aclcheck(server, role, mode) object_aclcheck(ForeignServerRelationId, server, role, mode)
+#else
+#define docstore_owns_relation(relid, role) pg_class_ownercheck(relid, role)
+#define docstore_server_aclcheck(server, role, mode) pg_foreign_server_aclcheck(server, role, mode)
+#endif
+
+/* ---- explain, analyze (fdw/explain.c, fdw/analyze.c) ---- */
+
+#if PG_VERSION_NUM >= 180000
+#include "commands/explain_format.h"
+#include "commands/explain_state.h"
+#define docstore_delay_point() vacuum_delay_point(true)
+#else
+#define docstore_delay_point() vacuum_delay_point()
+#endif
+
+#endif
