@@ -344,35 +344,51 @@ tear(SimNode *node, uint64_t *random)
 	return true;
 }
 
-/* Each sector of the unsynced writes or what was there before; the new length or as far as bytes are there. */
+/*
+ * Each sector as some unsynced write left it, or as it was before; the new length
+ * or as far as bytes are there.  A sector goes to the platter as a whole: if a
+ * later write of it is there, the earlier ones are, too.
+ */
 static bool
 reorder(SimNode *node, uint64_t *random)
 {
 	uint64_t sector = sim_coin(random) ? 512 : 4096;
 	uint64_t odds = sim_coin(random) ? 2 : 8; /* one in two is lost, or one in eight */
+	uint64_t sectors = 1;
+	bool *lost;
+	bool ok = true;
 	SimWrite *write;
 
 	for (write = node->first; write != NULL; write = write->next)
+		if ((write->offset + write->len) / sector >= sectors)
+			sectors = (write->offset + write->len) / sector + 1;
+	lost = calloc(sectors, sizeof(*lost));
+	if (lost == NULL)
+		return false;
+	for (write = node->first; write != NULL && ok; write = write->next)
 	{
 		uint64_t done = 0;
 
 		if (write->empties && sim_coin(random))
 			node->durable.len = 0;
-		while (done < write->len)
+		while (done < write->len && ok)
 		{
 			uint64_t at = write->offset + done;
 			size_t piece = sector - at % sector;
 
 			if (piece > write->len - done)
 				piece = write->len - done;
-			if (sim_draw_below(random, odds) != 0 && !put_bytes(&node->durable, at, write->data + done, piece))
-				return false;
+			if (sim_draw_below(random, odds) == 0)
+				lost[at / sector] = true;
+			if (!lost[at / sector])
+				ok = put_bytes(&node->durable, at, write->data + done, piece);
 			done += piece;
 		}
 	}
-	if (node->now.len > node->durable.len && sim_coin(random))
+	free(lost);
+	if (ok && node->now.len > node->durable.len && sim_coin(random))
 		return put_bytes(&node->durable, node->now.len, NULL, 0);
-	return true;
+	return ok;
 }
 
 static bool

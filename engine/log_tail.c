@@ -9,8 +9,8 @@
  * there, and records behind the bad one can still be read.  So, at the first
  * place that is not a good record:
  *
- *   - zeros from somewhere in it up to a 512-byte sector's end: a page that was
- *     never written.  The log ends here.
+ *   - a 512-byte sector reads as zeros from its start (or the bad record's) to its
+ *     end: it was never written.  The log ends here.
  *   - no zeros, and a good fragment (checksum and all) begins further back:
  *     damage.  Going on would lose acknowledged writes without a word.
  *   - no zeros and nothing good behind: the last record, torn or rotten; nobody
@@ -69,6 +69,13 @@ lsm_log_walk_close(LsmLogWalk *walk)
 	walk->file = NULL;
 }
 
+/* Bytes of data behind the header at p, as it claims. */
+static size_t
+fragment_data(const char *p)
+{
+	return (size_t) (unsigned char) p[4] | (size_t) (unsigned char) p[5] << 8;
+}
+
 /* Is there a good fragment at p?  Zeros are none: their type is 0. */
 static bool
 good_fragment(const char *p, size_t left)
@@ -79,7 +86,7 @@ good_fragment(const char *p, size_t left)
 
 	if (left < LSM_LOG_HEADER_SIZE)
 		return false;
-	len = (size_t) (unsigned char) p[4] | (size_t) (unsigned char) p[5] << 8;
+	len = fragment_data(p);
 	type = (unsigned char) p[6];
 	if (type < 1 || type > 4 || len > left - LSM_LOG_HEADER_SIZE)
 		return false;
@@ -88,26 +95,29 @@ good_fragment(const char *p, size_t left)
 }
 
 /*
- * Is a sector, or what is left of the one where the damage starts, all zeros?
- * Looks at [from, len) of buf, which starts at offset `start` of the file; if
- * buf is not full, the file ends there.
+ * Does a sector that holds a part of the fragment at `from` read as zeros up to
+ * its end, from its start or from where the fragment starts?  (Of buf, which starts
+ * at offset `start` of the file and has len bytes.)  A sector is written as a
+ * whole: if it was lost, what was to follow the fragment in it was, too.
  */
 static bool
 has_hole(const char *buf, size_t from, size_t len, uint64_t start)
 {
-	size_t zeros = 0;
+	size_t end = len;
+	bool zeros = true;
 
+	if (len - from >= LSM_LOG_HEADER_SIZE && from + LSM_LOG_HEADER_SIZE + fragment_data(buf + from) < len)
+		end = from + LSM_LOG_HEADER_SIZE + fragment_data(buf + from);
 	for (size_t i = from; i < len; i++)
 	{
-		size_t in_sector = (size_t) ((start + i) % SECTOR) + 1; /* bytes of it up to here */
-
-		zeros = buf[i] == 0 ? zeros + 1 : 0;
-		if (in_sector == SECTOR || (i + 1 == len && len < LSM_LOG_BLOCK_SIZE))
+		zeros = zeros && buf[i] == 0;
+		if ((start + i + 1) % SECTOR == 0 || i + 1 == len)
 		{
-			size_t here = i + 1 - from;
-
-			if (zeros >= (in_sector < here ? in_sector : here))
+			if (zeros)
 				return true;
+			if (i + 1 >= end)
+				break;
+			zeros = true;
 		}
 	}
 	return false;
@@ -119,7 +129,7 @@ fragment_length(const char *p, size_t left)
 {
 	if (!good_fragment(p, left))
 		return 0;
-	return LSM_LOG_HEADER_SIZE + ((size_t) (unsigned char) p[4] | (size_t) (unsigned char) p[5] << 8);
+	return LSM_LOG_HEADER_SIZE + fragment_data(p);
 }
 
 /*
@@ -155,11 +165,13 @@ judge(LsmLogWalk *walk, bool *torn, LsmError *err)
 				from += step;
 			if (LSM_LOG_BLOCK_SIZE - from < LSM_LOG_HEADER_SIZE)
 				continue; /* only padding is left */
+			if (from == len)
+				break;
 			stepping = false;
 			bad_starts_here = true;
+			if (has_hole(block, from, len, start))
+				break;
 		}
-		if (has_hole(block, from, len, start))
-			break;
 		/*
 		 * Where the damage starts, lengths cannot be trusted: try every byte.
 		 * Later blocks begin with a fragment.

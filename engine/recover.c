@@ -39,7 +39,7 @@ typedef struct Recovery
 
 	/* the directory */
 	uint64_t max_number;
-	bool has_data; /* logs or tables */
+	bool has_data; /* tables, or logs with anything in them */
 	uint64_t *tables;
 	int ntables, cap_tables;
 	bool failed; /* out of memory while listing */
@@ -51,14 +51,18 @@ static void
 note_file(void *arg, const char *name)
 {
 	Recovery *r = arg;
+	LsmError ignored;
 	LsmFileKind kind;
 	uint64_t number;
+	uint64_t size;
 
 	if (!lsm_parse_file_name(name, &kind, &number))
 		return;
 	if (number > r->max_number)
 		r->max_number = number;
-	if (kind == LSM_FILE_LOG || kind == LSM_FILE_TABLE)
+	/* an empty log is what is left when the making of the store was cut short */
+	if (kind == LSM_FILE_TABLE ||
+		(kind == LSM_FILE_LOG && (r->db->env->ops->file_size(r->db->env, name, &size, &ignored) != LSM_OK || size > 0)))
 		r->has_data = true;
 	if (kind != LSM_FILE_TABLE || r->failed)
 		return;

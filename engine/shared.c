@@ -59,8 +59,8 @@ usable(const LsmOptions *wanted)
 {
 	LsmOptions o = *wanted;
 
-	if (o.memtable_size < 64 << 10)
-		o.memtable_size = 64 << 10;
+	if (o.memtable_size < 4 << 10)
+		o.memtable_size = 4 << 10;
 	if (o.memtable_size > UINT32_MAX - 63)
 		o.memtable_size = (size_t) UINT32_MAX - 63;
 	o.memtable_size &= ~(size_t) 63;
