@@ -50,6 +50,26 @@ forgive(Verify *v, LsmStatus status)
 	return LSM_OK;
 }
 
+/* A footer can be read in spite of bits that differ from what was written: in its padding, or in a number's length. */
+static LsmStatus
+check_footer(Verify *v)
+{
+	LsmTable *table = &v->table;
+	char found[LSM_FOOTER_SIZE];
+	char expected[LSM_FOOTER_SIZE];
+	size_t got;
+	LsmStatus status;
+
+	status = lsm_file_read(table->file, table->end, found, sizeof(found), &got, v->err);
+	if (status != LSM_OK)
+		return status;
+	lsm_footer_encode(expected, table->metaindex_handle, table->index_handle);
+	v->at = table->end;
+	if (got < sizeof(found) || memcmp(found, expected, sizeof(found)) != 0)
+		report(v, "footer holds bytes that were not written");
+	return LSM_OK;
+}
+
 /* One entry of a data block. */
 static LsmStatus
 check_entry(Verify *v)
@@ -183,7 +203,6 @@ check_props(Verify *v)
 		report(v, "properties do not agree with the entries");
 }
 
-/* table has file, env and number set. */
 static LsmStatus
 verify(LsmFile *file, LsmEnv *env, uint64_t number, uint64_t file_size, LsmDamage damage, void *arg, uint64_t *entries,
 	   LsmError *err)
@@ -203,6 +222,8 @@ verify(LsmFile *file, LsmEnv *env, uint64_t number, uint64_t file_size, LsmDamag
 	lsm_block_iter_init(&v.index, LSM_KEYS_INTERNAL);
 	lsm_block_iter_init(&v.block, LSM_KEYS_INTERNAL);
 	status = lsm_table_load(&v.table, file_size, damage, arg, v.err);
+	if (status == LSM_OK)
+		status = check_footer(&v);
 	if (status == LSM_OK)
 		status = check_index(&v);
 	if (status == LSM_OK)
@@ -238,6 +259,7 @@ lsm_table_verify_file(LsmEnv *env, uint64_t number, uint64_t file_size, LsmDamag
 	status = lsm_table_open_file(env, number, &file, err);
 	if (status == LSM_NOT_FOUND)
 	{
+		(void) lsm_fail(err, LSM_CORRUPT, 0, err->file, 0, "table file is missing");
 		damage(arg, err);
 		return LSM_OK;
 	}

@@ -1,0 +1,390 @@
+/*
+ * test_block.c - one block: what goes in comes out, whatever the bytes are.
+ *
+ * - A block is LevelDB's byte for byte (one by hand).
+ * - Every entry comes back, forward, backward, in any mix of both, and by seeks
+ *   to every key and between; compared with the sorted array it was made from.
+ * - The size that the builder foretells is the size that it gets.
+ * - A block with any bytes changed, or cut anywhere, keeps within its bounds and
+ *   comes to an end (the sanitizers watch; the block's memory is exact).
+ */
+#include "engine/block.h"
+#include "engine/block_builder.h"
+#include "engine/coding.h"
+#include "engine/keys.h"
+#include "engine/test/test.h"
+
+#define MAX_ENTRIES 300
+
+typedef struct Entry
+{
+	LsmBuf key;
+	LsmBuf value;
+} Entry;
+
+static uint64_t rnd;
+static Entry entries[MAX_ENTRIES];
+static int num_entries;
+static LsmBlockKeys keys;
+
+static int
+compare(LsmSlice a, LsmSlice b)
+{
+	return keys == LSM_KEYS_INTERNAL ? lsm_ikey_compare(a, b) : lsm_slice_compare(a, b);
+}
+
+static int
+compare_entries(const void *a, const void *b)
+{
+	return compare(lsm_buf_slice(&((const Entry *) a)->key), lsm_buf_slice(&((const Entry *) b)->key));
+}
+
+static void
+free_entries(void)
+{
+	for (int i = 0; i < MAX_ENTRIES; i++)
+	{
+		lsm_buf_free(&entries[i].key);
+		lsm_buf_free(&entries[i].value);
+	}
+	num_entries = 0;
+}
+
+/* A key of few different bytes, so that prefixes are shared and keys contain each other. */
+static void
+random_key(LsmBuf *key, size_t max_len)
+{
+	size_t len = (size_t) (test_random(&rnd) % (max_len + 1));
+	char byte;
+
+	lsm_buf_reserve(key, 1); /* not NULL, also when empty */
+	key->len = 0;
+	while (len-- > 0)
+	{
+		byte = "\0aaab\xff"[test_random(&rnd) % 6];
+		lsm_buf_append(key, &byte, 1);
+	}
+	if (keys == LSM_KEYS_INTERNAL)
+		lsm_buf_put_fixed64(key, lsm_pack_trailer(test_random(&rnd) % 1000, (LsmType) (test_random(&rnd) % 2)));
+}
+
+/* Fills entries[] with different keys in order. */
+static void
+random_entries(int n, size_t max_key, size_t max_value)
+{
+	int kept = 0;
+
+	free_entries();
+	for (int i = 0; i < n; i++)
+	{
+		size_t len = max_value == 0 ? 0 : (size_t) (test_random(&rnd) % max_value);
+
+		random_key(&entries[i].key, test_random(&rnd) % 20 == 0 ? max_key * 20 : max_key);
+		lsm_buf_reserve(&entries[i].value, len + 1);
+		memset(entries[i].value.data, 'a' + i % 26, len);
+		entries[i].value.len = len;
+	}
+	qsort(entries, (size_t) n, sizeof(entries[0]), compare_entries);
+	for (int i = 0; i < n; i++)
+	{
+		Entry tmp = entries[kept];
+
+		if (kept > 0 && compare_entries(&entries[kept - 1], &entries[i]) == 0)
+			continue;
+		entries[kept] = entries[i];
+		entries[i] = tmp;
+		kept++;
+	}
+	num_entries = kept;
+}
+
+/* The block of all entries, in memory of exactly its size (malloc). */
+static LsmSlice
+build(LsmBlockBuilder *builder)
+{
+	LsmSlice built;
+	char *exact;
+
+	lsm_block_builder_reset(builder);
+	CHECK(lsm_block_builder_empty(builder));
+	for (int i = 0; i < num_entries; i++)
+	{
+		LsmSlice key = lsm_buf_slice(&entries[i].key);
+		LsmSlice value = lsm_buf_slice(&entries[i].value);
+		size_t foretold = lsm_block_builder_size_with(builder, key, value);
+
+		if (!lsm_block_builder_add(builder, key, value) || lsm_block_builder_size(builder) != foretold)
+			CHECK(!"foretold size");
+	}
+	CHECK(lsm_block_builder_empty(builder) == (num_entries == 0));
+	{
+		size_t foretold = lsm_block_builder_size(builder);
+
+		built = lsm_block_builder_finish(builder);
+		CHECK(built.len == foretold);
+	}
+	exact = malloc(built.len);
+	memcpy(exact, built.data, built.len);
+	return lsm_slice(exact, built.len);
+}
+
+static bool
+is_at(const LsmBlockIter *it, int i)
+{
+	if (it->status != LSM_OK)
+		return false;
+	if (i < 0 || i >= num_entries)
+		return !it->valid;
+	return it->valid && lsm_slice_compare(it->key, lsm_buf_slice(&entries[i].key)) == 0 &&
+		   lsm_slice_compare(it->value, lsm_buf_slice(&entries[i].value)) == 0;
+}
+
+static int
+first_not_below(LsmSlice target)
+{
+	int i = 0;
+
+	while (i < num_entries && compare(lsm_buf_slice(&entries[i].key), target) < 0)
+		i++;
+	return i;
+}
+
+static void
+check_block(LsmBlockIter *it, LsmSlice block)
+{
+	LsmBuf target = {0};
+	bool ok = true;
+	int at;
+
+	CHECK(lsm_block_iter_set(it, block));
+	CHECK(!it->valid);
+	lsm_block_iter_first(it);
+	for (int i = 0; i <= num_entries; i++)
+	{
+		ok = ok && is_at(it, i);
+		if (it->valid)
+			lsm_block_iter_next(it);
+	}
+	CHECK(ok);
+	lsm_block_iter_last(it);
+	for (int i = num_entries - 1; i >= -1; i--)
+	{
+		ok = ok && is_at(it, i);
+		if (it->valid)
+			lsm_block_iter_prev(it);
+	}
+	CHECK(ok);
+	for (int i = 0; i < num_entries; i++)
+	{
+		lsm_block_iter_seek(it, lsm_buf_slice(&entries[i].key));
+		ok = ok && is_at(it, i);
+		if (i % 3 == 0)
+		{
+			lsm_block_iter_prev(it);
+			ok = ok && is_at(it, i - 1);
+		}
+		else
+		{
+			lsm_block_iter_next(it);
+			ok = ok && is_at(it, i + 1);
+		}
+	}
+	CHECK(ok);
+	for (int n = 0; n < 200; n++)
+	{
+		random_key(&target, 6);
+		lsm_block_iter_seek(it, lsm_buf_slice(&target));
+		at = first_not_below(lsm_buf_slice(&target));
+		ok = ok && is_at(it, at);
+		for (int m = 0; m < 6 && at >= 0 && at < num_entries; m++)
+		{
+			if (test_random(&rnd) % 2)
+			{
+				lsm_block_iter_next(it);
+				at++;
+			}
+			else
+			{
+				lsm_block_iter_prev(it);
+				at--;
+			}
+			ok = ok && is_at(it, at);
+		}
+	}
+	CHECK(ok);
+	CHECK(lsm_block_restarts_ok(it));
+	lsm_buf_free(&target);
+}
+
+static void
+test_round_trips(void)
+{
+	static const int intervals[] = {1, 2, 3, 16, 1000};
+	static const int sizes[] = {0, 1, 2, 15, 16, 17, 32, 33, 100, 299};
+	LsmBlockIter it;
+
+	for (int k = 0; k < 2; k++)
+	{
+		keys = k ? LSM_KEYS_PLAIN : LSM_KEYS_INTERNAL;
+		lsm_block_iter_init(&it, keys);
+		for (size_t i = 0; i < sizeof(intervals) / sizeof(intervals[0]); i++)
+		{
+			LsmBlockBuilder builder;
+
+			lsm_block_builder_init(&builder, intervals[i]);
+			for (size_t s = 0; s < sizeof(sizes) / sizeof(sizes[0]); s++)
+			{
+				LsmSlice block;
+
+				random_entries(sizes[s], s % 2 ? 5 : 30, s % 3 * 150);
+				block = build(&builder);
+				check_block(&it, block);
+				free((char *) block.data);
+			}
+			lsm_block_builder_free(&builder);
+		}
+		lsm_block_iter_free(&it);
+	}
+}
+
+/* Worked out by hand from LevelDB's description of the format. */
+static void
+test_bytes(void)
+{
+	static const char expected[] = "\x00\x05\x02"
+								   "applev1"
+								   "\x04\x02\x00"
+								   "y!"
+								   "\x00\x04\x01"
+								   "pearx"
+								   "\x00\x00\x00\x00"
+								   "\x0f\x00\x00\x00"
+								   "\x02\x00\x00\x00";
+	LsmBlockBuilder builder;
+	LsmSlice built;
+
+	lsm_block_builder_init(&builder, 2);
+	for (int round = 0; round < 2; round++)
+	{
+		lsm_block_builder_reset(&builder);
+		CHECK(lsm_block_builder_add(&builder, lsm_slice("apple", 5), lsm_slice("v1", 2)));
+		CHECK(lsm_block_builder_add(&builder, lsm_slice("apply!", 6), lsm_slice("", 0)));
+		CHECK(lsm_block_builder_add(&builder, lsm_slice("pear", 4), lsm_slice("x", 1)));
+		built = lsm_block_builder_finish(&builder);
+		CHECK(built.len == sizeof(expected) - 1 && memcmp(built.data, expected, built.len) == 0);
+	}
+	lsm_block_builder_reset(&builder);
+	built = lsm_block_builder_finish(&builder); /* no entries: one restart point all the same */
+	CHECK(built.len == 8 && memcmp(built.data, "\0\0\0\0\1\0\0\0", 8) == 0);
+	lsm_block_builder_free(&builder);
+}
+
+/* Everything one can do with a block; nothing is expected of the result but that it comes. */
+static void
+exercise(LsmBlockIter *it, LsmSlice block)
+{
+	LsmBuf target = {0};
+	size_t sum = 0;
+
+	if (!lsm_block_iter_set(it, block))
+	{
+		CHECK(it->status == LSM_CORRUPT);
+		return;
+	}
+	for (lsm_block_iter_first(it); it->valid; lsm_block_iter_next(it))
+	{
+		for (size_t i = 0; i < it->key.len; i++)
+			sum += (unsigned char) it->key.data[i];
+		for (size_t i = 0; i < it->value.len; i++)
+			sum += (unsigned char) it->value.data[i];
+	}
+	for (lsm_block_iter_last(it); it->valid; lsm_block_iter_prev(it))
+		sum += it->key.len > 0 ? (unsigned char) it->key.data[it->key.len - 1] : 0;
+	for (int n = 0; n < 4; n++)
+	{
+		random_key(&target, 6);
+		lsm_block_iter_seek(it, lsm_buf_slice(&target));
+		for (int m = 0; m < 5 && it->valid; m++)
+		{
+			sum += it->key.len;
+			if (m % 2)
+				lsm_block_iter_prev(it);
+			else
+				lsm_block_iter_next(it);
+		}
+	}
+	(void) lsm_block_restarts_ok(it);
+	lsm_buf_free(&target);
+	if (sum == 1)
+		fputc('\n', stderr); /* so that the reads are not optimised away */
+}
+
+static void
+test_damage(void)
+{
+	LsmBlockIter it;
+
+	for (int k = 0; k < 2; k++)
+	{
+		LsmBlockBuilder builder;
+		LsmSlice block;
+		char *copy;
+
+		keys = k ? LSM_KEYS_PLAIN : LSM_KEYS_INTERNAL;
+		lsm_block_builder_init(&builder, 4);
+		random_entries(20, 6, 9);
+		block = build(&builder);
+		lsm_block_iter_init(&it, keys);
+
+		copy = malloc(block.len);
+		for (size_t at = 0; at < block.len; at++)
+		{
+			static const unsigned char masks[] = {0x01, 0x80, 0xff, 0x7f};
+
+			for (size_t m = 0; m < sizeof(masks); m++)
+			{
+				memcpy(copy, block.data, block.len);
+				copy[at] = (char) (copy[at] ^ masks[m]);
+				exercise(&it, lsm_slice(copy, block.len));
+			}
+		}
+		for (int n = 0; n < 3000; n++)
+		{
+			memcpy(copy, block.data, block.len);
+			for (int flips = 1 + (int) (test_random(&rnd) % 6); flips > 0; flips--)
+				copy[test_random(&rnd) % block.len] = (char) test_random(&rnd);
+			exercise(&it, lsm_slice(copy, block.len));
+		}
+		free(copy);
+		for (size_t len = 0; len < block.len; len++)
+		{
+			copy = malloc(len > 0 ? len : 1);
+			memcpy(copy, block.data, len);
+			exercise(&it, lsm_slice(copy, len));
+			/* and with a plausible end */
+			if (len >= 8)
+			{
+				lsm_put_fixed32(copy + len - 4, (uint32_t) (test_random(&rnd) % (len / 4)));
+				exercise(&it, lsm_slice(copy, len));
+			}
+			free(copy);
+		}
+		lsm_block_iter_free(&it);
+		lsm_block_builder_free(&builder);
+		free((char *) block.data);
+	}
+}
+
+int
+main(void)
+{
+	const char *seed = getenv("BLOCK_SEED");
+
+	rnd = seed != NULL ? strtoull(seed, NULL, 10) : 20240607;
+	printf("seed %llu (BLOCK_SEED)\n", (unsigned long long) rnd);
+	test_bytes();
+	test_round_trips();
+	test_damage();
+	free_entries();
+	return test_done();
+}
