@@ -1,6 +1,11 @@
 -- docstore 1.0: the extension's objects.
 \echo Use "CREATE EXTENSION docstore" to load this file. \quit
 
+-- Nothing below works without the library in shared_preload_libraries: say so at once.
+CREATE FUNCTION docstore.check_preload() RETURNS void AS 'MODULE_PATHNAME', 'docstore_check_preload' LANGUAGE C;
+SELECT docstore.check_preload();
+DROP FUNCTION docstore.check_preload();
+
 -- catalog
 
 -- A collection's documents have keys that begin with its storage id.  Written by functions only; TRUNCATE gives
@@ -66,3 +71,44 @@ GRANT SELECT ON docstore.collections TO PUBLIC;
 
 -- status and maintenance
 
+-- One row about the store: all databases share it.
+CREATE FUNCTION docstore.store_status(
+	OUT state text,                -- recovering, running, failed
+	OUT compactor_pid integer,
+	OUT files integer,
+	OUT bytes bigint,              -- of tables on disk
+	OUT entries bigint,            -- versions in tables
+	OUT last_sequence bigint,      -- highest etag given out
+	OUT memtable_used bigint,      -- bytes in the memtable that takes writes
+	OUT memtable_size bigint,      -- bytes
+	OUT memtables_waiting integer, -- to be flushed
+	OUT compaction_debt bigint,    -- bytes that levels hold above their targets
+	OUT flushes bigint,
+	OUT compactions bigint,
+	OUT bytes_flushed bigint,
+	OUT bytes_compacted bigint,
+	OUT write_stalls bigint,       -- writers that waited for room
+	OUT write_stall_ms double precision,
+	OUT cache_hits bigint,
+	OUT cache_misses bigint,
+	OUT redo_lsn pg_lsn,           -- WAL position from which the memtables would be rebuilt
+	OUT wal_retained bigint,       -- bytes of WAL behind it
+	OUT last_error text,           -- of background work
+	OUT last_error_file text
+) AS 'MODULE_PATHNAME', 'docstore_status' LANGUAGE C;
+CREATE VIEW docstore.status AS SELECT * FROM docstore.store_status();
+GRANT SELECT ON docstore.status TO PUBLIC;
+
+CREATE FUNCTION docstore.store_levels(OUT level integer, OUT files integer, OUT bytes bigint, OUT entries bigint)
+RETURNS SETOF record AS 'MODULE_PATHNAME', 'docstore_levels' LANGUAGE C;
+CREATE VIEW docstore.levels AS SELECT * FROM docstore.store_levels();
+GRANT SELECT ON docstore.levels TO PUBLIC;
+
+-- Writes everything that is in memory into tables.
+CREATE FUNCTION docstore.flush() RETURNS void AS 'MODULE_PATHNAME', 'docstore_flush' LANGUAGE C;
+-- The same, then compacts the whole store.
+CREATE FUNCTION docstore.compact() RETURNS void AS 'MODULE_PATHNAME', 'docstore_compact' LANGUAGE C;
+-- Reads every file of the store; a row for each damage.
+CREATE FUNCTION docstore.verify(OUT file text, OUT "offset" bigint, OUT problem text)
+RETURNS SETOF record AS 'MODULE_PATHNAME', 'docstore_verify' LANGUAGE C;
+REVOKE ALL ON FUNCTION docstore.flush(), docstore.compact(), docstore.verify() FROM PUBLIC;

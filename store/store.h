@@ -11,14 +11,14 @@
 #include "engine/db.h"
 
 /* Settings (store/settings.c; documented in docs/settings.md).  Sizes in kB where PostgreSQL's unit is kB. */
-extern int docstore_memtable_size_kb;	/* docstore.memtable_size, postmaster */
-extern int docstore_memtable_slots;		/* docstore.memtable_slots, postmaster */
+extern int docstore_memtable_size_kb;    /* docstore.memtable_size, postmaster */
+extern int docstore_memtable_slots;      /* docstore.memtable_slots, postmaster */
 extern int docstore_block_cache_size_kb; /* docstore.block_cache_size, postmaster */
 extern int docstore_table_cache_size_kb; /* docstore.table_cache_size, per process; superuser, new sessions */
-extern int docstore_compression;		/* docstore.compression: none, snappy, zstd; postmaster */
-extern int docstore_background_rate_kb;	/* docstore.background_rate, kB/s, 0 no limit; sighup */
-extern int docstore_max_wal_kb;			/* docstore.max_wal_retained: flush when the memtables hold WAL back further; sighup */
-extern int docstore_flush_delay_ms;		/* docstore.flush_delay: flush a memtable that is older; sighup */
+extern int docstore_compression;         /* docstore.compression: none, snappy, zstd; postmaster */
+extern int docstore_background_rate_kb;  /* docstore.background_rate, kB/s, 0 no limit; sighup */
+extern int docstore_max_wal_kb;          /* docstore.max_wal_retained: flush when the memtables hold WAL back further; sighup */
+extern int docstore_flush_delay_ms;      /* docstore.flush_delay: flush a memtable that is older; sighup */
 extern void docstore_define_settings(void);
 
 /* Called from _PG_init; chains shmem_request_hook and shmem_startup_hook. */
@@ -32,7 +32,11 @@ extern void docstore_require_preload(void);
  * error if that failed, and a clear one on a standby.
  */
 extern LsmDb *docstore_db(void);
+/* The same without waiting for recovery: for the compactor, which does it, and for docstore.status. */
+extern LsmDb *docstore_attach(void);
 extern LsmEnv *docstore_env(void);
+/* What ends this process's long work; by default a cancel or terminate. */
+extern void docstore_set_should_stop(bool (*check)(void *arg));
 
 /* The one place that turns a status into an ereport(ERROR) with its SQLSTATE.  LSM_INTERRUPTED runs
  * CHECK_FOR_INTERRUPTS first. */

@@ -24,12 +24,12 @@ extern void docstore_read_init(LsmRead *read, Snapshot snapshot);
 /* What a writer must know about the newest versions of a document. */
 typedef enum DocstoreFate
 {
-	DOCSTORE_FATE_FROZEN,	   /* committed long ago */
-	DOCSTORE_FATE_OWN,		   /* by this transaction (any live subtransaction), see the stamp's cid */
-	DOCSTORE_FATE_RUNNING,	   /* by another transaction in progress: wait for it */
+	DOCSTORE_FATE_FROZEN,  /* committed long ago */
+	DOCSTORE_FATE_OWN,     /* by this transaction (any live subtransaction), see the stamp's cid */
+	DOCSTORE_FATE_RUNNING, /* by another transaction in progress: wait for it */
 	DOCSTORE_FATE_COMMITTED,
-	DOCSTORE_FATE_ABORTED,	   /* also own rolled-back subtransactions: skip */
-	DOCSTORE_FATE_UNKNOWN	   /* id too old to look up: damaged */
+	DOCSTORE_FATE_ABORTED, /* also own rolled-back subtransactions: skip */
+	DOCSTORE_FATE_UNKNOWN  /* id too old to look up: damaged */
 } DocstoreFate;
 /* Never throws; safe in an LsmVersionVisit. */
 extern DocstoreFate docstore_fate(const LsmStamp *stamp, volatile uint8_t *hint);

@@ -1,0 +1,34 @@
+/*
+ * docstore.c - the module's entry: settings, shared memory, the resource manager, background workers.
+ *
+ * Alone it knows all rooms: engine <- store <- fdw, worker <- here.
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "miscadmin.h"
+
+#include "store/journal_wal.h"
+#include "store/store.h"
+#include "worker/compactor.h"
+#include "worker/launcher.h"
+
+PG_MODULE_MAGIC;
+
+PGDLLEXPORT void _PG_init(void);
+
+/*
+ * Loaded later than shared_preload_libraries, by CREATE EXTENSION say, there is
+ * no shared memory to be had; whatever needs it says so (docstore_require_preload).
+ */
+void
+_PG_init(void)
+{
+	if (!process_shared_preload_libraries_in_progress)
+		return;
+	docstore_define_settings();
+	docstore_shmem_init();
+	docstore_rmgr_init();
+	docstore_launcher_register();
+	docstore_compactor_register();
+}

@@ -1,0 +1,22 @@
+/*
+ * dropped.h - storage ids whose collections are gone for everybody (set by the compactor, asked by compaction).
+ */
+#ifndef DOCSTORE_DROPPED_H
+#define DOCSTORE_DROPPED_H
+
+#include "postgres.h"
+
+#include "engine/status.h"
+
+/* LsmTxnOps' dead: true for keys of documents in a dropped storage id or database.  ctx is not used. */
+extern bool docstore_is_dropped(void *ctx, LsmSlice user_key);
+
+/*
+ * Reads the drop records and remembers those that every snapshot sees.  Throws.
+ * Returns how many there are; each is then removed by docstore_finish_drops.
+ */
+extern int docstore_find_drops(void);
+/* Compacts the ranges of the remembered drops away, then the records themselves.  Throws. */
+extern void docstore_finish_drops(void);
+
+#endif

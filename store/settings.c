@@ -1,0 +1,66 @@
+/*
+ * settings.c - the settings, their units, ranges and defaults (docs/settings.md).
+ */
+#include "postgres.h"
+
+#include <limits.h>
+
+#include "utils/guc.h"
+
+#include "store/store.h"
+
+int docstore_memtable_size_kb = 16 * 1024;
+int docstore_memtable_slots = 4;
+int docstore_block_cache_size_kb = 128 * 1024;
+int docstore_table_cache_size_kb = 32 * 1024;
+int docstore_compression = LSM_COMPRESS_ZSTD;
+int docstore_background_rate_kb = 0;
+int docstore_max_wal_kb = 1024 * 1024;
+int docstore_flush_delay_ms = 300 * 1000;
+
+static const struct config_enum_entry compression_kinds[] = {
+	{"none", LSM_COMPRESS_NONE, false},
+	{"snappy", LSM_COMPRESS_SNAPPY, false},
+	{"zstd", LSM_COMPRESS_ZSTD, false},
+	{NULL, 0, false},
+};
+
+void
+docstore_define_settings(void)
+{
+	DefineCustomIntVariable("docstore.memtable_size",
+							"Size of one memtable, which holds the newest documents until they are flushed.",
+							"Values larger than an eighth of it are kept in files until then.",
+							&docstore_memtable_size_kb, 16 * 1024, 256, 1024 * 1024, PGC_POSTMASTER, GUC_UNIT_KB,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("docstore.memtable_slots",
+							"Number of memtables: one takes writes, the others wait to be flushed.",
+							NULL, &docstore_memtable_slots, 4, 2, 16, PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("docstore.block_cache_size",
+							"Shared memory for uncompressed blocks.",
+							"Zero leaves caching to the operating system.",
+							&docstore_block_cache_size_kb, 128 * 1024, 0, INT_MAX / 2, PGC_POSTMASTER, GUC_UNIT_KB,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("docstore.table_cache_size",
+							"Private memory of each process for the indexes and filters of open tables.",
+							NULL, &docstore_table_cache_size_kb, 32 * 1024, 1024, INT_MAX / 2, PGC_POSTMASTER,
+							GUC_UNIT_KB, NULL, NULL, NULL);
+	DefineCustomEnumVariable("docstore.compression",
+							 "Compression of blocks in tables: none, snappy or zstd.",
+							 "Files that are there keep theirs until they are compacted.",
+							 &docstore_compression, LSM_COMPRESS_ZSTD, compression_kinds, PGC_POSTMASTER, 0,
+							 NULL, NULL, NULL);
+	DefineCustomIntVariable("docstore.background_rate",
+							"Kilobytes a second that compaction may write; 0 means no limit.",
+							NULL, &docstore_background_rate_kb, 0, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_KB,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("docstore.max_wal_retained",
+							"Memtables are flushed when they hold back more WAL than this.",
+							NULL, &docstore_max_wal_kb, 1024 * 1024, 16 * 1024, INT_MAX, PGC_SIGHUP, GUC_UNIT_KB,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("docstore.flush_delay",
+							"A memtable that is older than this is flushed, full or not; 0 means never.",
+							NULL, &docstore_flush_delay_ms, 300 * 1000, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_MS,
+							NULL, NULL, NULL);
+	MarkGUCPrefixReserved("docstore");
+}

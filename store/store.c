@@ -1,0 +1,194 @@
+/*
+ * store.c - this backend's handle on the store, its errors, its keys.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+
+#include "engine/env_pg.h"
+#include "store/journal_wal.h"
+#include "store/shmem.h"
+#include "store/store.h"
+#include "store/txn.h"
+
+#define RECOVERY_POLL_MS 20
+
+static LsmDb *db = NULL;
+
+static bool (*stop_check)(void *arg) = NULL;
+
+static bool
+should_stop(void *arg)
+{
+	if (stop_check != NULL)
+		return stop_check(arg);
+	return InterruptPending && (ProcDiePending || QueryCancelPending);
+}
+
+void
+docstore_set_should_stop(bool (*check)(void *arg))
+{
+	stop_check = check;
+}
+
+static void
+detach(int code, Datum arg)
+{
+	lsm_detach(db);
+	db = NULL;
+}
+
+/* A pin is held within one call of the engine only; after an error nobody is inside any more. */
+static void
+xact_callback(XactEvent event, void *arg)
+{
+	if (db != NULL && (event == XACT_EVENT_ABORT || event == XACT_EVENT_PARALLEL_ABORT))
+		lsm_unpin_all(db);
+}
+
+static void
+subxact_callback(SubXactEvent event, SubTransactionId mine, SubTransactionId parent, void *arg)
+{
+	if (db != NULL && event == SUBXACT_EVENT_ABORT_SUB)
+		lsm_unpin_all(db);
+}
+
+static void
+attach(void)
+{
+	LsmAttach how = {0};
+	LsmError err;
+
+	how.env = docstore_env();
+	how.shared = docstore_lsm_shared();
+	how.journal = docstore_journal();
+	how.txn = &docstore_txn_ops;
+	how.txn_ctx = docstore_txn_ctx();
+	how.handle = MyBackendId - 1;
+	how.should_stop = should_stop;
+	docstore_check(lsm_attach(&how, &db, &err), &err);
+	before_shmem_exit(detach, (Datum) 0);
+	RegisterXactCallback(xact_callback, NULL);
+	RegisterSubXactCallback(subxact_callback, NULL);
+}
+
+LsmDb *
+docstore_attach(void)
+{
+	docstore_require_preload();
+	if (db == NULL)
+		attach();
+	return db;
+}
+
+LsmDb *
+docstore_db(void)
+{
+	LsmError err;
+	LsmStatus status;
+
+	docstore_attach();
+	for (;;)
+	{
+		status = lsm_ready(db, &err);
+		if (likely(status == LSM_OK))
+			return db;
+		if (status != LSM_BUSY)
+			docstore_throw(&err);
+		if (RecoveryInProgress())
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("collections cannot be read while the server is in recovery"),
+					 errhint("Read them on the primary server.")));
+		/* The compactor reads WAL into the memtable; it takes seconds at the most. */
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, RECOVERY_POLL_MS, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+static int
+sqlstate_of(LsmStatus status)
+{
+	switch (status)
+	{
+		case LSM_CORRUPT:
+			return ERRCODE_DATA_CORRUPTED;
+		case LSM_NO_SPACE:
+			return ERRCODE_DISK_FULL;
+		case LSM_IO:
+		case LSM_NOT_FOUND:
+		case LSM_POISONED:
+			return ERRCODE_IO_ERROR;
+		case LSM_NO_MEMORY:
+			return ERRCODE_OUT_OF_MEMORY;
+		case LSM_INVALID:
+			return ERRCODE_INVALID_PARAMETER_VALUE;
+		case LSM_BUSY:
+			return ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
+		case LSM_INTERRUPTED:
+			return ERRCODE_QUERY_CANCELED;
+		case LSM_OK:
+			break;
+	}
+	return ERRCODE_INTERNAL_ERROR;
+}
+
+void
+docstore_throw(const LsmError *err)
+{
+	LsmError copy = *err;
+
+	if (db != NULL)
+		lsm_unpin_all(db);
+	if (copy.status == LSM_INTERRUPTED)
+		CHECK_FOR_INTERRUPTS();
+	errno = copy.os_errno;
+	ereport(ERROR,
+			(errcode(sqlstate_of(copy.status)),
+			 copy.os_errno != 0 ? errmsg("docstore: %s: %m", copy.text) : errmsg("docstore: %s", copy.text),
+			 copy.file[0] == '\0' ? 0 : copy.status == LSM_CORRUPT ? errdetail("File \"%s/%s\", offset %llu.", LSM_PG_DIRECTORY, copy.file, (unsigned long long) copy.offset)
+																   : errdetail("File \"%s/%s\".", LSM_PG_DIRECTORY, copy.file),
+			 copy.status == LSM_CORRUPT ? errhint("The undamaged rest stays readable; docstore.verify() lists all damage.") : 0,
+			 copy.status == LSM_NO_SPACE ? errhint("Free disk space; the store goes on by itself.") : 0));
+}
+
+/* ---- keys ---- */
+
+static void
+put_big_endian(char *dst, uint64 value, int bytes)
+{
+	for (int i = bytes - 1; i >= 0; i--)
+	{
+		dst[i] = (char) (value & 0xff);
+		value >>= 8;
+	}
+}
+
+void
+docstore_key_prefix(char *dst, char kind, Oid database, uint64 storage)
+{
+	dst[0] = kind;
+	put_big_endian(dst + 1, database, 4);
+	put_big_endian(dst + 5, storage, 8);
+}
+
+void
+docstore_key_prefix_end(char *dst, char kind, Oid database, uint64 storage)
+{
+	/* Storage ids start at 1 and never reach the last one. */
+	docstore_key_prefix(dst, kind, database, storage + 1);
+}
+
+void
+docstore_wake_compactor(void)
+{
+	LsmEnv *env = docstore_env();
+
+	env->ops->wake(env, LSM_WAIT_WORK);
+}

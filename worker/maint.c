@@ -1,0 +1,218 @@
+/*
+ * maint.c - what an administrator sees and does: docstore.status, levels, flush, compact, verify.
+ *
+ * The functions' rights are set in the extension's script: looking is for
+ * everybody, doing for superusers unless granted.
+ */
+#include "postgres.h"
+
+#include "access/xlog.h"
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/pg_lsn.h"
+#include "utils/tuplestore.h"
+
+#include "store/shmem.h"
+#include "store/store.h"
+
+PG_FUNCTION_INFO_V1(docstore_status);
+PG_FUNCTION_INFO_V1(docstore_levels);
+PG_FUNCTION_INFO_V1(docstore_flush);
+PG_FUNCTION_INFO_V1(docstore_compact);
+PG_FUNCTION_INFO_V1(docstore_verify);
+PG_FUNCTION_INFO_V1(docstore_check_preload);
+
+/* docstore.check_preload(): an error unless shared_preload_libraries loaded the module. */
+Datum
+docstore_check_preload(PG_FUNCTION_ARGS)
+{
+	docstore_require_preload();
+	PG_RETURN_VOID();
+}
+
+#define STATUS_COLUMNS 22
+
+/* docstore.status: one row of facts about the store. */
+Datum
+docstore_status(PG_FUNCTION_ARGS)
+{
+	LsmDb *db = docstore_attach();
+	Datum values[STATUS_COLUMNS] = {0};
+	bool nulls[STATUS_COLUMNS] = {0};
+	TupleDesc desc;
+	LsmStats stats = {0};
+	LsmError err = {0};
+	LsmStatus status = lsm_ready(db, &err);
+	const char *state = status == LSM_OK ? "running" : status == LSM_BUSY ? "recovering"
+																		  : "failed";
+	int files = 0;
+	uint64 bytes = 0;
+	uint64 entries = 0;
+	int pid;
+	int i = 0;
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE || desc->natts != STATUS_COLUMNS)
+		elog(ERROR, "docstore.status has an unexpected row type");
+	if (status == LSM_OK)
+	{
+		docstore_check(lsm_stats(db, &stats, &err), &err);
+		err = stats.last_error;
+		for (int level = 0; level < LSM_NUM_LEVELS; level++)
+		{
+			files += stats.levels[level].files;
+			bytes += stats.levels[level].bytes;
+			entries += stats.levels[level].entries;
+		}
+	}
+	pid = (int) pg_atomic_read_u32(&docstore_shared->compactor_pid);
+
+	values[i++] = CStringGetTextDatum(state);
+	nulls[i] = pid == 0;
+	values[i++] = Int32GetDatum(pid);
+	values[i++] = Int32GetDatum(files);
+	values[i++] = Int64GetDatum((int64) bytes);
+	values[i++] = Int64GetDatum((int64) entries);
+	values[i++] = Int64GetDatum((int64) stats.last_seq);
+	values[i++] = Int64GetDatum((int64) stats.memtable_used);
+	values[i++] = Int64GetDatum((int64) stats.memtable_size);
+	values[i++] = Int32GetDatum(stats.memtables_waiting);
+	values[i++] = Int64GetDatum((int64) stats.compaction_debt);
+	values[i++] = Int64GetDatum((int64) stats.flushes);
+	values[i++] = Int64GetDatum((int64) stats.compactions);
+	values[i++] = Int64GetDatum((int64) stats.bytes_flushed);
+	values[i++] = Int64GetDatum((int64) stats.bytes_compacted);
+	values[i++] = Int64GetDatum((int64) stats.stalls);
+	values[i++] = Float8GetDatum((double) stats.stall_us / 1000.0);
+	values[i++] = Int64GetDatum((int64) stats.cache.hits);
+	values[i++] = Int64GetDatum((int64) stats.cache.misses);
+	nulls[i] = status != LSM_OK;
+	values[i++] = LSNGetDatum((XLogRecPtr) stats.journal_position);
+	nulls[i] = status != LSM_OK || RecoveryInProgress();
+	if (!nulls[i])
+		values[i] = Int64GetDatum((int64) (GetXLogInsertRecPtr() - (XLogRecPtr) stats.journal_position));
+	i++;
+	nulls[i] = err.status == LSM_OK || status == LSM_BUSY;
+	if (!nulls[i])
+		values[i] = CStringGetTextDatum(err.text);
+	i++;
+	nulls[i] = err.status == LSM_OK || status == LSM_BUSY || err.file[0] == '\0';
+	if (!nulls[i])
+		values[i] = CStringGetTextDatum(err.file);
+	i++;
+	Assert(i == STATUS_COLUMNS);
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
+}
+
+/* docstore.levels: files, bytes and entries (versions) of each level. */
+Datum
+docstore_levels(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	LsmStats stats;
+	LsmError err;
+
+	InitMaterializedSRF(fcinfo, 0);
+	docstore_check(lsm_stats(docstore_db(), &stats, &err), &err);
+	for (int level = 0; level < LSM_NUM_LEVELS; level++)
+	{
+		Datum values[4];
+		bool nulls[4] = {0};
+
+		values[0] = Int32GetDatum(level);
+		values[1] = Int32GetDatum(stats.levels[level].files);
+		values[2] = Int64GetDatum((int64) stats.levels[level].bytes);
+		values[3] = Int64GetDatum((int64) stats.levels[level].entries);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+	return (Datum) 0;
+}
+
+/* docstore.flush(): everything written so far goes into tables. */
+Datum
+docstore_flush(PG_FUNCTION_ARGS)
+{
+	LsmError err;
+
+	docstore_check(lsm_flush(docstore_db(), &err), &err);
+	docstore_wake_compactor();
+	PG_RETURN_VOID();
+}
+
+/* docstore.compact(): flushes, then compacts the whole store down to its deepest levels. */
+Datum
+docstore_compact(PG_FUNCTION_ARGS)
+{
+	LsmDb *db = docstore_db();
+	char lower = 0;
+	char upper = (char) 0xff;
+	LsmError err;
+
+	docstore_check(lsm_flush(db, &err), &err);
+	docstore_check(lsm_compact_range(db, lsm_slice(&lower, 1), lsm_slice(&upper, 1), &err), &err);
+	docstore_wake_compactor();
+	PG_RETURN_VOID();
+}
+
+/* What the engine reported: it calls us where nothing may throw, so rows are made afterwards. */
+typedef struct Found
+{
+	LsmError *items;
+	int n;
+	int cap;
+	int lost;
+} Found;
+
+static void
+note_damage(void *arg, const LsmError *what)
+{
+	Found *found = arg;
+
+	if (found->n == found->cap)
+	{
+		int cap = found->cap == 0 ? 64 : found->cap * 2;
+		LsmError *items = realloc(found->items, (size_t) cap * sizeof(LsmError));
+
+		if (items == NULL)
+		{
+			found->lost++;
+			return;
+		}
+		found->items = items;
+		found->cap = cap;
+	}
+	found->items[found->n++] = *what;
+}
+
+/* docstore.verify(): reads every live file; a row for each damage, none if all is well. */
+Datum
+docstore_verify(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	LsmDb *db = docstore_db();
+	Found found = {0};
+	uint64 files;
+	uint64 entries;
+	LsmStatus status;
+	LsmError err;
+
+	InitMaterializedSRF(fcinfo, 0);
+	status = lsm_verify(db, note_damage, &found, &files, &entries, &err);
+	for (int i = 0; i < found.n; i++)
+	{
+		Datum values[3];
+		bool nulls[3] = {0};
+
+		values[0] = CStringGetTextDatum(found.items[i].file);
+		values[1] = Int64GetDatum((int64) found.items[i].offset);
+		values[2] = CStringGetTextDatum(found.items[i].text);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+	free(found.items);
+	docstore_check(status, &err);
+	if (found.lost > 0)
+		ereport(WARNING, (errmsg("%d more damages did not fit in memory", found.lost)));
+	return (Datum) 0;
+}
