@@ -49,6 +49,7 @@ typedef struct LsmOptions
 	LsmTableOptions table;             /* 16 KB blocks, 16 restarts, 10 bits, zstd level 3; level 0 uses the same unless
 							* level0_compression differs */
 	LsmCompression level0_compression; /* snappy: flushes must be quick */
+	bool flush_all_versions;           /* standalone: flushes keep what no snapshot sees, as LevelDB's do; false */
 	bool inline_work;                  /* standalone: the writer itself flushes and compacts when due (deterministic) */
 } LsmOptions;
 extern void lsm_options_init(LsmOptions *options);

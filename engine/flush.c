@@ -40,6 +40,7 @@ LsmStatus
 lsm_write_memtable(LsmDb *db, LsmMemtable *memtable, LsmFiles *files, LsmOutput *output, LsmError *err)
 {
 	LsmIter *it = lsm_memtable_iter(memtable);
+	bool keep_all = db->shared->options.flush_all_versions && !lsm_stamped(db);
 	LsmStatus status = LSM_OK;
 	uint32_t n = 0;
 	LsmDrop drop;
@@ -49,14 +50,15 @@ lsm_write_memtable(LsmDb *db, LsmMemtable *memtable, LsmFiles *files, LsmOutput 
 	lsm_drop_init(&drop, db, files, 0);
 	for (lsm_iter_seek_first(it); it->valid && status == LSM_OK; lsm_iter_next(it))
 	{
-		LsmVerdict verdict;
+		LsmVerdict verdict = LSM_KEEP;
 
 		if ((++n & 255) == 0 && lsm_stopping(db))
 		{
 			status = lsm_fail(err, LSM_INTERRUPTED, 0, NULL, 0, "flush was interrupted");
 			break;
 		}
-		status = lsm_drop_ask(&drop, it->key, it->value, &verdict, err);
+		if (!keep_all)
+			status = lsm_drop_ask(&drop, it->key, it->value, &verdict, err);
 		if (status == LSM_OK && verdict == LSM_KEEP)
 			status = lsm_output_add(output, it->key, it->value, err);
 		else if (status == LSM_OK && verdict == LSM_REPLACE)

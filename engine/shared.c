@@ -51,6 +51,7 @@ lsm_options_init_leveldb(LsmOptions *options)
 	options->table.block_size = 4 << 10;
 	options->table.bloom_bits = 0;
 	options->table.compression = LSM_COMPRESS_SNAPPY;
+	options->flush_all_versions = true;
 }
 
 /* Options as they are used: what cannot work is made the nearest thing that does. */

@@ -348,9 +348,10 @@ compact_level(LsmDb *db, int level, LsmSlice lower, LsmSlice upper, bool dead, L
 									&compaction, err);
 		if (status != LSM_OK || compaction == NULL)
 			return status;
-		/* a file that is only moved keeps what its outcomes would let go */
-		if (compaction->move && compaction->inputs[0][0]->asked &&
-			worth_rewriting(db, compaction->inputs[0][0], &compaction->inputs[0][0]->props, dead))
+		/* a file that is only moved keeps what could be dropped; what a standalone file hides, nobody counted */
+		if (compaction->move &&
+			(!lsm_stamped(db) || !compaction->inputs[0][0]->asked ||
+			 worth_rewriting(db, compaction->inputs[0][0], &compaction->inputs[0][0]->props, dead)))
 			compaction->move = false;
 		status = lsm_compaction_run(db, compaction, err);
 		lsm_compaction_free(compaction);
