@@ -2,9 +2,20 @@
  * env_posix.c - the engine standalone: threads of one process, or processes after fork().
  *
  * Locks and waits lie in memory mapped shared and anonymous, so that children
- * inherit them.  LevelDB's LOCK file (an fcntl lock on it) keeps other programs
- * out of the directory.
+ * inherit them.  A child uses the env that it inherited and need not close it.
+ *
+ * LevelDB's LOCK file keeps everybody else out of the directory.  LevelDB takes
+ * a record lock on it (fcntl), and keeps a table beside it because such a lock
+ * does not exclude the same process and goes with any descriptor of the file
+ * that is closed.  Ours is a lock of the open file description: it conflicts
+ * with LevelDB's and with a second open by this process, children of fork()
+ * share it, and it ends when the last of them has ended.
+ *
+ * No call that failed is tried again except for EINTR.  In particular no sync
+ * is: the kernel may have dropped the pages that it could not write, and the
+ * second attempt would succeed without them.
  */
+#define _GNU_SOURCE /* F_OFD_SETLK, pthread_rwlockattr_setkind_np */
 #include "engine/env.h"
 
 #include <assert.h>
@@ -21,16 +32,23 @@
 #include <time.h>
 #include <unistd.h>
 
+/* A cache line each, so that neighbours (the block cache's partitions) do not slow each other down. */
+typedef struct PosixLock
+{
+	_Alignas(64) pthread_rwlock_t rwlock;
+} PosixLock;
+
+/* Changed under the mutex; wait_prepare reads the count without it. */
 typedef struct PosixWait
 {
-	pthread_mutex_t mutex;
+	_Alignas(64) pthread_mutex_t mutex;
 	pthread_cond_t cond;
 	_Atomic uint64_t wakes;
 } PosixWait;
 
 typedef struct PosixShared
 {
-	pthread_rwlock_t locks[LSM_NUM_LOCKS];
+	PosixLock locks[LSM_NUM_LOCKS];
 	PosixWait waits[LSM_NUM_WAITS];
 } PosixShared;
 
@@ -48,7 +66,12 @@ typedef struct PosixFile
 	int fd;
 } PosixFile;
 
-/* What wait_prepare saw, per thread: a wake in between changes the count, so it is not lost. */
+/*
+ * The count of wakes that wait_prepare saw.  Whoever changes a condition wakes
+ * afterwards, so if the test of the condition missed the change, the count goes
+ * past this one and wait returns at once.  One a thread will do: nobody prepares
+ * twice for the same thing before it ends the first.
+ */
 static _Thread_local uint64_t prepared[LSM_NUM_WAITS];
 
 static PosixEnv *
@@ -64,6 +87,7 @@ posix_open(LsmEnv *env, const char *name, LsmOpenMode mode, LsmFile **result, Ls
 	PosixFile *file;
 	int fd;
 
+	*result = NULL;
 	switch (mode)
 	{
 		case LSM_OPEN_READ:
@@ -119,43 +143,43 @@ posix_read(LsmFile *base, uint64_t offset, char *buf, size_t len, size_t *nread,
 	return LSM_OK;
 }
 
+/* One result of write or pwrite: moves on by what was written. */
+static LsmStatus
+wrote(LsmFile *file, ssize_t n, const char **data, size_t *len, LsmError *err)
+{
+	if (n > 0)
+	{
+		*data += n;
+		*len -= (size_t) n;
+		return LSM_OK;
+	}
+	if (n < 0 && errno == EINTR)
+		return LSM_OK;
+	/* Nothing written and no reason given can only mean that there is no room. */
+	return lsm_fail_os(err, n < 0 ? errno : ENOSPC, file->name, "could not write to file");
+}
+
 static LsmStatus
 posix_append(LsmFile *base, const char *data, size_t len, LsmError *err)
 {
-	PosixFile *file = (PosixFile *) base;
+	int fd = ((PosixFile *) base)->fd;
+	LsmStatus status = LSM_OK;
 
-	while (len > 0)
-	{
-		ssize_t n = write(file->fd, data, len);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return lsm_fail_os(err, errno, base->name, "could not write to file");
-		data += n;
-		len -= (size_t) n;
-	}
-	return LSM_OK;
+	while (len > 0 && status == LSM_OK)
+		status = wrote(base, write(fd, data, len), &data, &len, err);
+	return status;
 }
 
 static LsmStatus
 posix_write_at(LsmFile *base, uint64_t offset, const char *data, size_t len, LsmError *err)
 {
-	PosixFile *file = (PosixFile *) base;
+	int fd = ((PosixFile *) base)->fd;
+	uint64_t end = offset + len;
+	LsmStatus status = LSM_OK;
 
-	while (len > 0)
-	{
-		ssize_t n = pwrite(file->fd, data, len, (off_t) offset);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return lsm_fail_os(err, errno, base->name, "could not write to file");
-		data += n;
-		len -= (size_t) n;
-		offset += (uint64_t) n;
-	}
-	return LSM_OK;
+	while (len > 0 && status == LSM_OK)
+		status = wrote(base, pwrite(fd, data, len, (off_t) (end - len)), &data, &len, err);
+	return status;
 }
 
 static LsmStatus
@@ -163,7 +187,6 @@ posix_sync(LsmFile *base, LsmError *err)
 {
 	PosixFile *file = (PosixFile *) base;
 
-	/* Never retried: after a failure the kernel may have dropped the dirty pages. */
 	if (fdatasync(file->fd) != 0)
 		return lsm_fail_os(err, errno, base->name, "could not sync file");
 	return LSM_OK;
@@ -241,7 +264,7 @@ posix_sync_dir(LsmEnv *env, LsmError *err)
 static void
 posix_lock(LsmEnv *env, int lock, LsmLockMode mode)
 {
-	pthread_rwlock_t *rwlock = &posix_env(env)->shared->locks[lock];
+	pthread_rwlock_t *rwlock = &posix_env(env)->shared->locks[lock].rwlock;
 	int rc = mode == LSM_SHARED ? pthread_rwlock_rdlock(rwlock) : pthread_rwlock_wrlock(rwlock);
 
 	assert(rc == 0);
@@ -251,7 +274,7 @@ posix_lock(LsmEnv *env, int lock, LsmLockMode mode)
 static bool
 posix_try_lock(LsmEnv *env, int lock, LsmLockMode mode)
 {
-	pthread_rwlock_t *rwlock = &posix_env(env)->shared->locks[lock];
+	pthread_rwlock_t *rwlock = &posix_env(env)->shared->locks[lock].rwlock;
 
 	return (mode == LSM_SHARED ? pthread_rwlock_tryrdlock(rwlock) : pthread_rwlock_trywrlock(rwlock)) == 0;
 }
@@ -259,7 +282,10 @@ posix_try_lock(LsmEnv *env, int lock, LsmLockMode mode)
 static void
 posix_unlock(LsmEnv *env, int lock)
 {
-	pthread_rwlock_unlock(&posix_env(env)->shared->locks[lock]);
+	int rc = pthread_rwlock_unlock(&posix_env(env)->shared->locks[lock].rwlock);
+
+	assert(rc == 0);
+	(void) rc;
 }
 
 static void
@@ -274,6 +300,8 @@ posix_wait(LsmEnv *env, LsmWaitId what, int timeout_ms)
 	PosixWait *wait = &posix_env(env)->shared->waits[what];
 	struct timespec until;
 
+	if (timeout_ms < 0)
+		timeout_ms = 0;
 	clock_gettime(CLOCK_MONOTONIC, &until);
 	until.tv_sec += timeout_ms / 1000;
 	until.tv_nsec += (long) (timeout_ms % 1000) * 1000000;
@@ -286,6 +314,7 @@ posix_wait(LsmEnv *env, LsmWaitId what, int timeout_ms)
 	while (atomic_load(&wait->wakes) == prepared[what])
 		if (pthread_cond_timedwait(&wait->cond, &wait->mutex, &until) != 0)
 			break;
+	/* The caller tests its condition after this, so it may wait again without a new wait_prepare. */
 	prepared[what] = atomic_load(&wait->wakes);
 	pthread_mutex_unlock(&wait->mutex);
 	return LSM_OK;
@@ -361,7 +390,7 @@ make_shared(PosixEnv *env)
 	pthread_condattr_setpshared(&cond_attr, PTHREAD_PROCESS_SHARED);
 	pthread_condattr_setclock(&cond_attr, CLOCK_MONOTONIC);
 	for (int i = 0; i < LSM_NUM_LOCKS; i++)
-		pthread_rwlock_init(&shared->locks[i], &lock_attr);
+		pthread_rwlock_init(&shared->locks[i].rwlock, &lock_attr);
 	for (int i = 0; i < LSM_NUM_WAITS; i++)
 	{
 		pthread_mutex_init(&shared->waits[i].mutex, &mutex_attr);
@@ -374,13 +403,45 @@ make_shared(PosixEnv *env)
 	return true;
 }
 
+/* Makes the new directory's own name durable, which its own sync does not. */
+static LsmStatus
+sync_parent(int dir_fd, const char *dir, LsmError *err)
+{
+	int fd = openat(dir_fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	LsmStatus status = LSM_OK;
+
+	if (fd < 0 || fsync(fd) != 0)
+		status = lsm_fail_os(err, errno, dir, "could not sync parent directory");
+	if (fd >= 0)
+		close(fd);
+	return status;
+}
+
+static LsmStatus
+take_lock_file(PosixEnv *env, LsmError *err)
+{
+	struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+
+	env->lock_fd = openat(env->dir_fd, "LOCK", O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+	if (env->lock_fd < 0)
+		return lsm_fail_os(err, errno, "LOCK", "could not open lock file");
+	if (fcntl(env->lock_fd, F_OFD_SETLK, &whole) == 0)
+		return LSM_OK;
+	if (errno == EAGAIN || errno == EACCES)
+		return lsm_fail_os(err, errno, "LOCK", "the store is in use, by another process or opened twice by this one");
+	return lsm_fail_os(err, errno, "LOCK", "could not lock the store");
+}
+
 LsmStatus
 lsm_env_posix_open(const char *dir, LsmEnv **result, LsmError *err)
 {
-	struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+	LsmStatus status;
 	PosixEnv *env;
+	bool made;
 
-	if (mkdir(dir, 0755) != 0 && errno != EEXIST)
+	*result = NULL;
+	made = mkdir(dir, 0755) == 0;
+	if (!made && errno != EEXIST)
 		return lsm_fail_os(err, errno, dir, "could not create directory");
 	env = calloc(1, sizeof(*env));
 	if (env == NULL)
@@ -389,27 +450,20 @@ lsm_env_posix_open(const char *dir, LsmEnv **result, LsmError *err)
 	env->lock_fd = -1;
 	env->dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (env->dir_fd < 0)
+		status = lsm_fail_os(err, errno, dir, "could not open directory");
+	else
+		status = made ? sync_parent(env->dir_fd, dir, err) : LSM_OK;
+	if (status == LSM_OK)
+		status = take_lock_file(env, err);
+	if (status == LSM_OK && !make_shared(env))
+		status = lsm_fail_os(err, errno, dir, "could not map shared memory");
+	if (status != LSM_OK)
 	{
-		lsm_fail_os(err, errno, dir, "could not open directory");
-		goto fail;
-	}
-	env->lock_fd = openat(env->dir_fd, "LOCK", O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-	if (env->lock_fd < 0 || fcntl(env->lock_fd, F_SETLK, &whole) != 0)
-	{
-		lsm_fail_os(err, errno, "LOCK", "could not lock the store: is another process using it?");
-		goto fail;
-	}
-	if (!make_shared(env))
-	{
-		lsm_fail_os(err, errno, dir, "could not map shared memory");
-		goto fail;
+		lsm_env_posix_close(&env->base);
+		return status;
 	}
 	*result = &env->base;
 	return LSM_OK;
-
-fail:
-	lsm_env_posix_close(&env->base);
-	return err != NULL ? err->status : LSM_IO;
 }
 
 void
