@@ -8,6 +8,7 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 
+#include "fdw/collection.h"
 #include "store/journal_wal.h"
 #include "store/store.h"
 #include "worker/compactor.h"
@@ -31,4 +32,5 @@ _PG_init(void)
 	docstore_rmgr_init();
 	docstore_launcher_register();
 	docstore_compactor_register();
+	docstore_collection_init();
 }
