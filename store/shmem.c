@@ -81,6 +81,7 @@ startup(void)
 		docstore_shared->env_offset = env_offset();
 		docstore_shared->store_offset = store_offset();
 		pg_atomic_init_u32(&docstore_shared->compactor_pid, 0);
+		pg_atomic_init_u32(&docstore_shared->refused, 0);
 		pg_atomic_init_u64(&docstore_shared->retained_from, 0);
 		lsm_env_pg_shared_init((char *) docstore_shared + docstore_shared->env_offset);
 		lsm_shared_init((char *) docstore_shared + docstore_shared->store_offset, &options);

@@ -16,6 +16,7 @@ typedef struct DocstoreShared
 	Size store_offset;
 	/* Written by the compactor, read by docstore.status. */
 	pg_atomic_uint32 compactor_pid;
+	pg_atomic_uint32 refused;       /* the compactor cannot run under these settings */
 	pg_atomic_uint64 retained_from; /* restart_lsn of the slot */
 } DocstoreShared;
 

@@ -105,6 +105,12 @@ docstore_db(void)
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 					 errmsg("collections cannot be read while the server is in recovery"),
 					 errhint("Read them on the primary server.")));
+		if (pg_atomic_read_u32(&docstore_shared->refused) != 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("docstore cannot recover its store under the present settings"),
+					 errdetail("It keeps WAL by a replication slot, which needs wal_level \"replica\" or higher and max_replication_slots above 0."),
+					 errhint("Change wal_level or max_replication_slots and restart the server.")));
 		/* The compactor reads WAL into the memtable; it takes seconds at the most. */
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, RECOVERY_POLL_MS, PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);

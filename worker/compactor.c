@@ -6,6 +6,9 @@
  * Between them it looks at its surroundings: settings, how much WAL the
  * memtables hold back, how old they are, drop records, old transaction ids.
  *
+ * It ends with exit code 1 when it is told to: only then does the postmaster
+ * start it again (and when the server shuts down it does not ask).
+ *
  * An error of a piece of work is kept in the store (docstore.status shows it)
  * and retried with growing pauses; the log tells of it once and not at every try.
  */
@@ -18,6 +21,7 @@
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
+#include "replication/slot.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/procarray.h"
@@ -157,6 +161,28 @@ asked_to_stop(void *arg)
 	return ShutdownRequestPending || ProcDiePending;
 }
 
+/*
+ * Without a slot nothing would keep the WAL that the memtables are rebuilt from.
+ * Says so once and stays, idle, so that reads fail with the reason instead of
+ * waiting for a recovery that cannot come.
+ */
+static void
+refuse_settings(void)
+{
+	if (wal_level >= WAL_LEVEL_REPLICA && max_replication_slots > 0)
+		return;
+	pg_atomic_write_u32(&docstore_shared->refused, 1);
+	ereport(LOG, (errmsg("docstore: collections cannot be used: a replication slot needs wal_level \"replica\" or higher and max_replication_slots above 0"),
+				  errhint("Change the settings and restart the server.")));
+	while (!ShutdownRequestPending)
+	{
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH, 0, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+	proc_exit(1);
+}
+
 static void
 recover(LsmDb *db)
 {
@@ -172,7 +198,7 @@ recover(LsmDb *db)
 	if (status == LSM_BUSY)
 		status = lsm_recover(db, &err);
 	if (status == LSM_INTERRUPTED)
-		proc_exit(0);
+		proc_exit(1);
 	if (status != LSM_OK)
 	{
 		errno = err.os_errno;
@@ -201,10 +227,11 @@ docstore_compactor_main(Datum arg)
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 	pgstat_report_appname("docstore compactor");
 
+	refuse_settings();
+	db = docstore_attach();
 	before_shmem_exit(compactor_exit, (Datum) 0);
 	lsm_env_pg_make_directory();
 	docstore_slot_acquire();
-	db = docstore_attach();
 	docstore_set_should_stop(asked_to_stop);
 	recover(db);
 	lsm_env_pg_set_worker(MyLatch);
@@ -250,7 +277,7 @@ docstore_compactor_main(Datum arg)
 						 watch.pause_ms > 0 ? watch.pause_ms : IDLE_MS, PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
 	}
-	proc_exit(0);
+	proc_exit(1);
 }
 
 void

@@ -1,0 +1,54 @@
+# Without shared_preload_libraries: clear errors, and no silent recovery past our WAL.
+use strict;
+use warnings;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = PostgreSQL::Test::Cluster->new('preload');
+$node->init(allows_streaming => 1);
+$node->start;
+my ($ret, $out, $err) = $node->psql('postgres', 'CREATE EXTENSION docstore');
+isnt($ret, 0, 'CREATE EXTENSION is refused');
+like($err, qr/must be loaded via shared_preload_libraries/, 'with the reason');
+like($err, qr/HINT:.*shared_preload_libraries = 'docstore'/, 'and the hint');
+
+$node->append_conf('postgresql.conf', "shared_preload_libraries = 'docstore'");
+$node->restart;
+$node->safe_psql('postgres', q{CREATE EXTENSION docstore; SELECT docstore.create_collection('a'); INSERT INTO a VALUES ('1', '{}')});
+
+# A cleanly stopped server starts without the library; collections say what is missing.
+$node->stop;
+$node->append_conf('postgresql.conf', "shared_preload_libraries = ''");
+$node->start;
+($ret, $out, $err) = $node->psql('postgres', 'SELECT * FROM a');
+isnt($ret, 0, 'reading is refused');
+like($err, qr/must be loaded via shared_preload_libraries/, 'with the reason');
+
+# After a crash it must not start: our records would be skipped.
+$node->append_conf('postgresql.conf', "shared_preload_libraries = 'docstore'");
+$node->restart;
+is($node->safe_psql('postgres', 'SELECT count(*) FROM a'), '1', 'back with the library');
+$node->safe_psql('postgres', q{INSERT INTO a VALUES ('2', '{}')});
+$node->stop('immediate');
+$node->append_conf('postgresql.conf', "shared_preload_libraries = ''");
+is($node->start(fail_ok => 1), 0, 'crash recovery without the library is refused');
+like(slurp_file($node->logfile), qr/resource manager with ID 178 not registered/, 'by the server itself');
+$node->append_conf('postgresql.conf', "shared_preload_libraries = 'docstore'");
+$node->start;
+is($node->safe_psql('postgres', 'SELECT count(*) FROM a'), '2', 'nothing was lost');
+
+$node->stop;
+
+# Settings that rule out the slot: reads say so instead of waiting.
+my $minimal = PostgreSQL::Test::Cluster->new('minimal');
+$minimal->init;    # wal_level minimal
+$minimal->append_conf('postgresql.conf', "shared_preload_libraries = 'docstore'");
+$minimal->start;
+$minimal->safe_psql('postgres', q{CREATE EXTENSION docstore});
+($ret, $out, $err) = $minimal->psql('postgres', q{SELECT docstore.create_collection('a'); SELECT * FROM a});
+isnt($ret, 0, 'wal_level minimal is refused');
+like($err, qr/wal_level/, 'with the reason');
+$minimal->stop;
+
+done_testing();
