@@ -28,7 +28,7 @@ static int
 acquire_sample(Relation relation, int elevel, HeapTuple *rows, int target, double *total, double *dead)
 {
 	DocTable *table = doc_table_get(relation);
-	Snapshot snapshot = RegisterSnapshot(GetTransactionSnapshot());
+	Snapshot snapshot;
 	TupleTableSlot *slot = MakeSingleTupleTableSlot(RelationGetDescr(relation), &TTSOpsVirtual);
 	MemoryContext temp = AllocSetContextCreate(CurrentMemoryContext, "docstore analyze", ALLOCSET_DEFAULT_SIZES);
 	DocCollection collection;
@@ -41,6 +41,7 @@ acquire_sample(Relation relation, int elevel, HeapTuple *rows, int target, doubl
 	int n = 0;
 
 	docstore_collection_of(table, AccessShareLock, &collection);
+	snapshot = RegisterSnapshot(GetTransactionSnapshot());
 	doc_row_init(&row, table, NIL, true);
 	reservoir_init_selection_state(&reservoir, target);
 	doc_seek_range(collection.storage, NULL, 0, NULL, NULL, &range);
@@ -108,6 +109,9 @@ docstore_analyze(Relation relation, AcquireSampleRowsFunc *func, BlockNumber *pa
 	uint64 bytes;
 	uint64 entries;
 
+	/* ANALYZE of the whole database must not fail for one table that is of no use. */
+	if (!docstore_collection_usable(table))
+		return false;
 	docstore_collection_of(table, AccessShareLock, &collection);
 	docstore_storage_stats(collection.storage, &bytes, &entries);
 	*func = acquire_sample;

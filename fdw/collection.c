@@ -139,18 +139,19 @@ read_tuple(Relation catalog, HeapTuple tuple, DocCollection *collection)
 	text_to_cstring_buffer(DatumGetTextPP(heap_getattr(tuple, ATT_NAME, desc, &isnull)), collection->name, NAMEDATALEN);
 	collection->storage = (uint64) DatumGetInt64(heap_getattr(tuple, ATT_STORAGE, desc, &isnull));
 	collection->owner = DatumGetObjectId(heap_getattr(tuple, ATT_OWNER, desc, &isnull));
+	collection->xmin = HeapTupleHeaderGetXmin(tuple->t_data);
 }
 
-/* The row of a collection, as of now (a copy), or NULL. */
+/* The row of a collection (a copy), as of a snapshot or, if that is NULL, of now; or NULL. */
 static HeapTuple
-find_tuple(Relation catalog, const char *name)
+find_tuple(Relation catalog, const char *name, Snapshot snapshot)
 {
 	ScanKeyData key;
 	SysScanDesc scan;
 	HeapTuple tuple;
 
 	ScanKeyInit(&key, ATT_NAME, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(name));
-	scan = systable_beginscan(catalog, index_oid, true, NULL, 1, &key);
+	scan = systable_beginscan(catalog, index_oid, true, snapshot, 1, &key);
 	tuple = systable_getnext(scan);
 	if (HeapTupleIsValid(tuple))
 		tuple = heap_copytuple(tuple);
@@ -177,7 +178,7 @@ find(const char *name, DocCollection *collection)
 
 	catalog = table_open(catalog_table(), AccessShareLock);
 	before = generation;
-	tuple = find_tuple(catalog, name);
+	tuple = find_tuple(catalog, name, NULL);
 	if (tuple != NULL)
 		read_tuple(catalog, tuple, collection);
 	table_close(catalog, AccessShareLock);
@@ -221,16 +222,71 @@ docstore_collection_get(const char *name, LOCKMODE mode, DocCollection *collecti
 				 errhint("See the view docstore.collections, or make it with docstore.create_collection.")));
 }
 
+static bool
+may_show(Oid table_owner, const DocCollection *collection)
+{
+	return table_owner == collection->owner || has_privs_of_role(table_owner, collection->owner);
+}
+
 void
 docstore_collection_of(const DocTable *table, LOCKMODE mode, DocCollection *collection)
 {
-	docstore_collection_get(table->collection, mode, collection);
-	if (table->owner != collection->owner && !has_privs_of_role(table->owner, collection->owner))
+	/* Rights first: a lock that somebody without any waits for would stand in the way of others. */
+	docstore_collection_get(table->collection, NoLock, collection);
+	if (!may_show(table->owner, collection))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied for collection \"%s\"", collection->name),
 				 errdetail("The owner of foreign table \"%s\", role \"%s\", is not a member of the role that owns the collection.",
 						   table->name, GetUserNameFromId(table->owner, true))));
+	if (mode != NoLock)
+	{
+		Oid owner = collection->owner;
+
+		docstore_collection_get(table->collection, mode, collection);
+		/* It may be another of that name by now. */
+		if (collection->owner != owner)
+			docstore_collection_of(table, NoLock, collection);
+	}
+}
+
+void
+docstore_collection_at(const DocTable *table, LOCKMODE mode, Snapshot snapshot, DocCollection *collection)
+{
+	Relation catalog;
+	HeapTuple tuple;
+
+	docstore_collection_of(table, mode, collection);
+	if (TransactionIdIsCurrentTransactionId(collection->xmin) || !XidInMVCCSnapshot(collection->xmin, snapshot))
+		return;
+
+	catalog = table_open(catalog_table(), AccessShareLock);
+	tuple = find_tuple(catalog, collection->name, snapshot);
+	if (tuple != NULL)
+	{
+		DocCollection then;
+
+		read_tuple(catalog, tuple, &then);
+		if (then.storage != collection->storage)
+		{
+			if (mode != AccessShareLock && IsolationUsesXactSnapshot())
+				ereport(ERROR,
+						(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+						 errmsg("could not serialize access due to concurrent update"),
+						 errdetail("Collection \"%s\" was truncated.", collection->name)));
+			if (mode == AccessShareLock)
+				collection->storage = then.storage;
+		}
+	}
+	table_close(catalog, AccessShareLock);
+}
+
+bool
+docstore_collection_usable(const DocTable *table)
+{
+	DocCollection collection;
+
+	return find(table->collection, &collection) && may_show(table->owner, &collection);
 }
 
 void
@@ -446,6 +502,9 @@ docstore_drop_collection(PG_FUNCTION_ARGS)
 	{
 		ObjectAddress address;
 
+		/* A table that may not show the collection is nobody's loss: it stays as it is. */
+		if (!cascade && !may_show(relation_owner(lfirst_oid(lc)), &collection))
+			continue;
 		LockRelationOid(lfirst_oid(lc), AccessExclusiveLock);
 		if (!cascade && !docstore_owns_relation(lfirst_oid(lc), GetUserId()))
 			ereport(ERROR,
@@ -462,7 +521,7 @@ docstore_drop_collection(PG_FUNCTION_ARGS)
 	performMultipleDeletions(objects, cascade ? DROP_CASCADE : DROP_RESTRICT, 0);
 
 	catalog = table_open(catalog_table(), RowExclusiveLock);
-	tuple = find_tuple(catalog, name);
+	tuple = find_tuple(catalog, name, NULL);
 	if (tuple == NULL)
 		elog(ERROR, "collection \"%s\" is gone", name);
 	CatalogTupleDelete(catalog, &tuple->t_self);
@@ -484,7 +543,7 @@ docstore_collection_truncate(const DocTable *table)
 
 	docstore_collection_of(table, AccessExclusiveLock, &collection);
 	catalog = table_open(catalog_table(), RowExclusiveLock);
-	tuple = find_tuple(catalog, collection.name);
+	tuple = find_tuple(catalog, collection.name, NULL);
 	if (tuple == NULL)
 		elog(ERROR, "collection \"%s\" is gone", collection.name);
 	values[ATT_STORAGE - 1] = Int64GetDatum((int64) new_storage());

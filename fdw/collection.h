@@ -15,6 +15,7 @@
 
 #include "nodes/pg_list.h"
 #include "storage/lockdefs.h"
+#include "utils/snapshot.h"
 
 #include "fdw/option.h"
 
@@ -23,6 +24,7 @@ typedef struct DocCollection
 	char name[NAMEDATALEN];
 	uint64 storage; /* the storage id its keys begin with */
 	Oid owner;
+	TransactionId xmin; /* of the catalog's row */
 } DocCollection;
 
 /* Installs the hook that sees the catalog dropped (DROP EXTENSION).  Called from _PG_init. */
@@ -32,6 +34,15 @@ extern void docstore_collection_init(void);
 extern void docstore_collection_get(const char *name, LOCKMODE mode, DocCollection *collection);
 /* The collection behind a table; throws if the table's owner has no right to it. */
 extern void docstore_collection_of(const DocTable *table, LOCKMODE mode, DocCollection *collection);
+/*
+ * The same for a statement that runs with a snapshot.  A reader whose snapshot is
+ * older than a TRUNCATE gets the storage that was emptied; it is still there, for
+ * as long as the snapshot is.  A writer gets the newest one, or 40001 if its
+ * snapshot is the transaction's.
+ */
+extern void docstore_collection_at(const DocTable *table, LOCKMODE mode, Snapshot snapshot, DocCollection *collection);
+/* Would docstore_collection_of succeed? */
+extern bool docstore_collection_usable(const DocTable *table);
 /* Throws unless the current user owns the collection or is a member of the role that does. */
 extern void docstore_collection_check_owner(const DocCollection *collection);
 /* Gives the collection a new, empty storage and marks the old one as dropped.  Locks. */

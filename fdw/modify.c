@@ -105,12 +105,14 @@ begin(ModifyTableState *mtstate, ResultRelInfo *rri, CommandId cid)
 {
 	DocModify *modify = palloc0(sizeof(DocModify));
 	EState *estate = mtstate->ps.state;
+	Snapshot snapshot;
 
 	modify->table = doc_table_get(rri->ri_RelationDesc);
 	require_id(modify->table);
-	docstore_collection_of(modify->table, RowExclusiveLock, &modify->collection);
-	docstore_writer_init(&modify->writer, modify->collection.storage, modify->table->collection, cid,
-						 estate->es_snapshot != NULL ? estate->es_snapshot : GetActiveSnapshot());
+	/* COPY has no snapshot of its own. */
+	snapshot = estate->es_snapshot != NULL ? estate->es_snapshot : GetActiveSnapshot();
+	docstore_collection_at(modify->table, RowExclusiveLock, snapshot, &modify->collection);
+	docstore_writer_init(&modify->writer, modify->collection.storage, modify->table->collection, cid, snapshot);
 	doc_row_init(&modify->row, modify->table, NIL, true);
 	modify->old.context = CurrentMemoryContext;
 	modify->temp = AllocSetContextCreate(CurrentMemoryContext, "docstore row", ALLOCSET_DEFAULT_SIZES);
@@ -515,7 +517,9 @@ docstore_put(PG_FUNCTION_ARGS)
 		expected = (uint64) PG_GETARG_INT64(3);
 	}
 	PreventCommandIfReadOnly("docstore.put()");
-	docstore_collection_get(text_to_cstring(PG_GETARG_TEXT_PP(0)), RowExclusiveLock, &collection);
+	docstore_collection_get(text_to_cstring(PG_GETARG_TEXT_PP(0)), NoLock, &collection);
+	docstore_collection_check_owner(&collection);
+	docstore_collection_get(collection.name, RowExclusiveLock, &collection);
 	docstore_collection_check_owner(&collection);
 	id = PG_GETARG_TEXT_PP(1);
 	document_key_init(&key, collection.storage, VARDATA_ANY(id), VARSIZE_ANY_EXHDR(id));

@@ -111,7 +111,8 @@ docstore_get_rel_size(PlannerInfo *root, RelOptInfo *rel, Oid relid)
 	rel->tuples = clamp_row_est(rel->tuples);
 	private->bytes = bytes > 0 ? (double) bytes : rel->tuples * DEFAULT_DOCUMENT_BYTES;
 
-	if (private->table->id != 0)
+	/* Under a collation that takes different bytes for equal, the id is not unique. */
+	if (private->table->id != 0 && get_collation_isdeterministic(private->table->id_collation))
 		add_unique_id(rel, private->table);
 	private->seeks = doc_seek_choose(root, rel, private->table, rel->baserestrictinfo);
 	set_baserel_size_estimates(root, rel);

@@ -112,7 +112,7 @@ docstore_begin_scan(ForeignScanState *node, int eflags)
 
 	scan = palloc0(sizeof(DocScan));
 	table = doc_table_get(node->ss.ss_currentRelation);
-	docstore_collection_of(table, (flags & PLAN_LOCK) ? RowExclusiveLock : AccessShareLock, &scan->collection);
+	docstore_collection_at(table, (flags & PLAN_LOCK) ? RowExclusiveLock : AccessShareLock, estate->es_snapshot, &scan->collection);
 	doc_row_init(&scan->row, table, list_nth(plan->fdw_private, PLAN_COLUMNS), false);
 	scan->cursor = doc_cursor_new(estate->es_snapshot);
 	scan->backward = (flags & PLAN_BACKWARD) != 0;

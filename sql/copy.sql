@@ -1,0 +1,107 @@
+-- COPY: in and out, with typed columns, triggers, errors and partitions.
+SET client_min_messages = warning;
+CREATE EXTENSION IF NOT EXISTS docstore;
+RESET client_min_messages;
+
+SELECT docstore.create_collection('birds');
+CREATE FOREIGN TABLE bird_facts (id text COLLATE "C", legs int, name text OPTIONS (path 'names.en')) SERVER docstore OPTIONS (collection 'birds');
+
+COPY birds (id, doc) FROM STDIN;
+rook	{"legs": 2, "names": {"en": "Rook"}}
+owl	{"legs": 2}
+\.
+COPY bird_facts (id, legs, name) FROM STDIN WITH (FORMAT csv);
+wren,2,Wren
+emu,,
+\.
+COPY birds (id, doc) TO STDOUT;
+COPY (SELECT id, legs, name FROM bird_facts ORDER BY id DESC) TO STDOUT;
+
+-- What a dump holds can be read again: etag and modified are taken and ignored.
+COPY birds (id, doc, etag, modified) FROM STDIN;
+kiwi	{}	1	2001-01-01 00:00:00+00
+\.
+SELECT id, etag > 1 AS own_etag, modified > '2020-01-01' AS own_time FROM birds WHERE id = 'kiwi';
+
+-- An error names its line, and nothing of the COPY stays.
+COPY birds (id, doc) FROM STDIN;
+tit	{}
+rook	{}
+jay	{}
+\.
+COPY birds (id, doc) FROM STDIN;
+tit	{}
+jay	{"legs":
+\.
+COPY birds (id, doc) FROM STDIN;
+tit	{}
+\N	{}
+\.
+COPY birds (id, doc) FROM STDIN;
+tit	{}
+tit	{"twice": true}
+\.
+SELECT count(*) FROM birds;
+
+-- In a transaction, after which all is gone.
+BEGIN;
+COPY birds (id, doc) FROM STDIN;
+tit	{}
+jay	{}
+\.
+SELECT id FROM birds WHERE id IN ('jay', 'tit') ORDER BY id;
+COPY birds (id, doc) FROM STDIN;
+swan	{}
+\.
+UPDATE birds SET doc = '{"here": true}' WHERE id = 'tit' RETURNING id;
+ROLLBACK;
+SELECT count(*) FROM birds;
+
+-- A trigger that looks at the collection while it is loaded.
+CREATE FUNCTION numbered() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	NEW.doc := NEW.doc || jsonb_build_object('before', (SELECT count(*) FROM birds WHERE id LIKE 'n%'));
+	RETURN NEW;
+END $$;
+CREATE TRIGGER numbered BEFORE INSERT ON birds FOR EACH ROW EXECUTE FUNCTION numbered();
+COPY birds (id, doc) FROM STDIN;
+n1	{}
+n2	{}
+\.
+DROP TRIGGER numbered ON birds;
+SELECT id, doc FROM birds WHERE id LIKE 'n%' ORDER BY id;
+COPY birds (id, doc) FROM STDIN WHERE id <> 'n4';
+n3	{}
+n4	{}
+\.
+SELECT id FROM birds WHERE id LIKE 'n%' ORDER BY id;
+
+-- Collections as partitions: rows find their way, and cannot leave their bounds.
+SELECT docstore.create_collection('north', create_table => false), docstore.create_collection('south', create_table => false);
+CREATE TABLE places (id text COLLATE "C", region text, doc jsonb) PARTITION BY LIST (region);
+CREATE FOREIGN TABLE places_north PARTITION OF places FOR VALUES IN ('north') SERVER docstore OPTIONS (collection 'north');
+CREATE FOREIGN TABLE places_south PARTITION OF places FOR VALUES IN ('south') SERVER docstore OPTIONS (collection 'south');
+CREATE TABLE places_else PARTITION OF places DEFAULT;
+COPY places (id, region, doc) FROM STDIN;
+oslo	north	{"fjord": true}
+cadiz	south	{}
+berlin	middle	{}
+\.
+INSERT INTO places VALUES ('turku', 'north', '{}'), ('faro', 'south', '{}') RETURNING tableoid::regclass, id, region, doc;
+SELECT tableoid::regclass, * FROM places ORDER BY id;
+UPDATE places SET doc = doc || '{"seen": true}' WHERE id IN ('oslo', 'cadiz', 'berlin') RETURNING tableoid::regclass, id, doc;
+UPDATE places SET region = 'north' WHERE id = 'berlin' RETURNING tableoid::regclass, *;
+INSERT INTO places_north VALUES ('lagos', 'south', '{}');
+DELETE FROM places WHERE region = 'south' RETURNING id;
+SELECT tableoid::regclass, id, region FROM places ORDER BY id;
+DROP TABLE places;
+
+-- Many rows, in one statement and out again.
+CREATE TABLE many AS SELECT 'id' || i AS id, jsonb_build_object('n', i, 'square', i::bigint * i) AS doc FROM generate_series(1, 3000) AS i;
+INSERT INTO birds SELECT * FROM many;
+SELECT count(*) FROM birds b JOIN many m ON m.id = b.id AND m.doc = b.doc;
+SELECT count(DISTINCT etag) FROM birds WHERE id LIKE 'id%';
+
+SELECT docstore.drop_collection('birds'), docstore.drop_collection('north'), docstore.drop_collection('south');
+DROP TABLE many;
+DROP FUNCTION numbered;

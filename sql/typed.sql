@@ -1,0 +1,115 @@
+-- Typed columns: fields of documents as columns, for reading and for writing.
+SET client_min_messages = warning;
+CREATE EXTENSION IF NOT EXISTS docstore;
+RESET client_min_messages;
+
+SELECT docstore.create_collection('orders');
+CREATE FOREIGN TABLE order_facts (
+	id text COLLATE "C",
+	customer text OPTIONS (path 'customer'),
+	total numeric OPTIONS (path 'totals.grand'),
+	items int OPTIONS (path 'totals.items'),
+	placed timestamptz OPTIONS (path 'placed_at'),
+	first_sku text OPTIONS (path 'lines[0].sku'),
+	paid boolean,
+	tags text[] OPTIONS (path 'tags'),
+	lines jsonb OPTIONS (path 'lines'),
+	weight float8 OPTIONS (path '"net weight"."kg"')
+) SERVER docstore OPTIONS (collection 'orders');
+SET timezone = 'UTC';
+
+-- Reading: what is missing or null is NULL; a column without a path is the field of its name.
+INSERT INTO orders VALUES
+	('1', '{"customer": "c/9", "totals": {"grand": 12.50, "items": 3}, "placed_at": "2024-02-29T12:00:00Z", "lines": [{"sku": "a"}, {"sku": "b"}], "paid": true, "tags": ["x", "y z", null], "net weight": {"kg": 1.5}}'),
+	('2', '{"customer": null, "totals": {"items": "7"}, "lines": [], "paid": "no", "tags": []}'),
+	('3', '{"customer": {"name": "n"}, "totals": 5, "lines": {"sku": "a"}, "tags": "{p,q}"}'),
+	('4', '[1, 2]'),
+	('5', '"text"');
+\pset null NULL
+SELECT * FROM order_facts ORDER BY id;
+SELECT id, total * 2 AS twice FROM order_facts WHERE total > 10;
+SELECT sum(items) FROM order_facts WHERE paid;
+
+-- Values that do not fit their column's type are errors that say where.
+INSERT INTO orders VALUES ('6', '{"totals": {"items": 1.5}}'), ('7', '{"totals": {"items": 99999999999}}'), ('8', '{"placed_at": "yesterweek"}'), ('9', '{"paid": 5}'), ('99', '{"totals": {"items": "many"}}');
+SELECT items FROM order_facts WHERE id = '6';
+SELECT items FROM order_facts WHERE id = '7';
+SELECT placed FROM order_facts WHERE id = '8';
+SELECT paid FROM order_facts WHERE id = '9';
+SELECT items FROM order_facts WHERE id = '99';
+SELECT id, customer FROM order_facts WHERE id >= '6' ORDER BY id;
+DELETE FROM orders WHERE id >= '6';
+
+-- INSERT through typed columns makes the document, with all parents.
+INSERT INTO order_facts (id, customer, total, placed, first_sku, paid, tags, weight)
+VALUES ('a', 'c/1', 3.20, '2024-01-01', 's', false, '{u,v}', 0.25) RETURNING *;
+INSERT INTO order_facts (id) VALUES ('b');
+SELECT id, doc FROM orders WHERE id IN ('a', 'b') ORDER BY id;
+
+-- UPDATE changes the document at the paths, and nothing else in it.
+UPDATE order_facts SET total = 1, customer = 'c/2' WHERE id = '1' RETURNING *;
+SELECT doc FROM orders WHERE id = '1';
+-- NULL takes a field away; an array's element becomes null.
+UPDATE order_facts SET customer = NULL, placed = NULL, weight = NULL WHERE id = '1';
+UPDATE order_facts SET tags = NULL WHERE id = '4';
+SELECT id, doc FROM orders WHERE id IN ('1', '4') ORDER BY id;
+-- A gap in an array is filled with nulls.
+CREATE FOREIGN TABLE third (id text COLLATE "C", line text OPTIONS (path 'lines[2]'), root text OPTIONS (path '[1]'))
+SERVER docstore OPTIONS (collection 'orders');
+UPDATE third SET line = 'third' WHERE id = '2';
+UPDATE third SET root = NULL WHERE id = '4';
+INSERT INTO third (id, line) VALUES ('c', 'l');
+SELECT id, doc FROM orders WHERE id IN ('2', '4', 'c') ORDER BY id;
+UPDATE third SET line = NULL WHERE id = 'c';
+SELECT id, doc FROM orders WHERE id = 'c';
+-- What is in the way is not overwritten.
+UPDATE order_facts SET total = 1 WHERE id = '3';
+UPDATE order_facts SET total = 1 WHERE id = '4';
+UPDATE order_facts SET total = 1 WHERE id = '5';
+UPDATE order_facts SET first_sku = 'x' WHERE id = '3';
+
+-- doc and typed columns together: the columns go into the document that is given.
+CREATE FOREIGN TABLE both_ways (id text COLLATE "C" NOT NULL, doc jsonb, customer text OPTIONS (path 'customer'), size int OPTIONS (path 'size'), etag bigint)
+SERVER docstore OPTIONS (collection 'orders');
+INSERT INTO both_ways (id, doc, customer) VALUES ('d', '{"customer": "old", "size": 3}', 'new') RETURNING id, doc, customer, size, etag > 0 AS etag;
+INSERT INTO both_ways (id, customer) VALUES ('e', 'only') RETURNING id, doc, customer, size;
+UPDATE both_ways SET doc = '{"size": 1}' WHERE id = 'd' RETURNING id, doc, customer, size;
+UPDATE both_ways SET doc = '{"size": 1}', size = 2 WHERE id = 'd' RETURNING id, doc, customer, size;
+UPDATE both_ways SET size = size + 1, id = 'f' WHERE id = 'd' RETURNING id, doc, customer, size;
+INSERT INTO both_ways (id) VALUES ('g');
+
+-- Constraints are tested on what the document has become.
+CREATE FOREIGN TABLE checked (id text COLLATE "C" NOT NULL, doc jsonb, size int OPTIONS (path 'size') NOT NULL, CHECK (size < 10))
+SERVER docstore OPTIONS (collection 'orders');
+INSERT INTO checked (id, doc) VALUES ('h', '{"size": 5}');
+INSERT INTO checked (id, doc) VALUES ('i', '{"size": 15}');
+INSERT INTO checked (id, doc) VALUES ('i', '{}');
+UPDATE checked SET doc = doc || '{"size": 10}' WHERE id = 'h';
+UPDATE checked SET size = size + 4 WHERE id = 'h' RETURNING *;
+
+-- A BEFORE trigger's changes of typed columns and of doc both count.
+CREATE FUNCTION grow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.size := coalesce(NEW.size, 0) + 100; RETURN NEW; END $$;
+CREATE TRIGGER grow BEFORE INSERT OR UPDATE ON both_ways FOR EACH ROW EXECUTE FUNCTION grow();
+INSERT INTO both_ways (id, doc) VALUES ('j', '{}') RETURNING doc, size;
+UPDATE both_ways SET customer = 'c' WHERE id = 'j' RETURNING doc, size;
+
+-- Types of all kinds go in and come out.
+CREATE TYPE mood AS ENUM ('sad', 'happy');
+CREATE DOMAIN positive AS int CHECK (value > 0);
+CREATE FOREIGN TABLE kinds (id text COLLATE "C", a smallint, b bigint, c real, d date, e uuid, f mood, g int[], h positive, i numeric(6, 2), j bytea, k json, l varchar(3), m interval)
+SERVER docstore OPTIONS (collection 'orders');
+INSERT INTO kinds VALUES ('k', -32768, 9007199254740993, 1.25, '2024-02-29', '12345678-1234-1234-1234-123456789abc', 'happy', '{1,2,NULL}', 7, 1234.567, '\x00ff', '{"k": [1]}', 'abc', '1 day 02:00');
+SELECT doc FROM orders WHERE id = 'k';
+SELECT * FROM kinds WHERE id = 'k';
+INSERT INTO orders VALUES ('l', '{"a": 0, "b": -9223372036854775808, "g": [], "h": 10000, "i": 1}'), ('m', '{"b": 9223372036854775807, "a": "12", "g": [[1]]}'), ('n', '{"h": -1}'), ('o', '{"f": "angry"}'), ('p', '{"l": "abcd"}');
+SELECT id, a, b, h, i FROM kinds WHERE id IN ('l', 'm') ORDER BY id;
+SELECT g FROM kinds WHERE id = 'm';
+SELECT h FROM kinds WHERE id = 'n';
+SELECT f FROM kinds WHERE id = 'o';
+SELECT l FROM kinds WHERE id = 'p';
+
+SET client_min_messages = warning;
+SELECT docstore.drop_collection('orders');
+DROP FUNCTION grow;
+DROP TYPE mood;
+DROP DOMAIN positive;
