@@ -20,7 +20,7 @@ $node->start;
 $node->safe_psql('postgres', q{
 	CREATE EXTENSION docstore;
 	SELECT docstore.create_collection('docs');
-	SELECT docstore.create_collection('only');
+	SELECT docstore.create_collection('alone');
 	CREATE TABLE pairs (id text PRIMARY KEY, v int);
 });
 
@@ -55,14 +55,15 @@ for my $round (1 .. $rounds)
 	# A client that writes documents only and says what was acknowledged.
 	my ($in, $ack, $errors) = ('', '', '');
 	my $client = start([ 'psql', '-XAtq', '-h', $node->host, '-p', $node->port, 'postgres' ], '<', \$in, '>', \$ack, '2>', \$errors);
-	$in .= "INSERT INTO only (id, doc) VALUES ('r$round/$_', '{}') RETURNING id;\n" for 1 .. 3000;
+	$in .= "INSERT INTO alone (id, doc) VALUES ('r$round/$_', '{}') RETURNING id;\n" for 1 .. 3000;
 
 	# Wait for real progress, then strike.
 	my $target = $node->safe_psql('postgres', 'SELECT count(*) FROM pairs') + 300;
 	$client->pump_nb while 0;
 	my $deadline = time + 60;
-	while (time < $deadline)
+	while (1)
 	{
+		die 'no progress' if time > $deadline;
 		$client->pump_nb;
 		last if length($ack) > 500 && $node->safe_psql('postgres', "SELECT count(*) >= $target FROM pairs") eq 't';
 	}
@@ -70,7 +71,7 @@ for my $round (1 .. $rounds)
 	{
 		# one backend: WAL buffers are lost, our files survive, transaction ids are handed out again
 		my $victim = $node->safe_psql('postgres',
-			q{SELECT pid FROM pg_stat_activity WHERE application_name = 'pgbench' ORDER BY random() LIMIT 1});
+			q{SELECT pid FROM pg_stat_activity WHERE query LIKE '%pairs%' AND pid <> pg_backend_pid() ORDER BY random() LIMIT 1});
 		kill 'KILL', $victim;
 	}
 	elsif ($round % 4 == 2)
@@ -91,7 +92,7 @@ for my $round (1 .. $rounds)
 	is($node->safe_psql('postgres', q{
 		SELECT count(*) FROM docs d FULL JOIN pairs p ON p.id = d.id
 		WHERE d.id IS NULL OR p.id IS NULL OR (d.doc->>'v')::int <> p.v}), '0', "round $round: documents and rows agree");
-	my %there = map { $_ => 1 } split /\n/, $node->safe_psql('postgres', 'SELECT id FROM only');
+	my %there = map { $_ => 1 } split /\n/, $node->safe_psql('postgres', 'SELECT id FROM alone');
 	my @lost = grep { $_ ne '' && !$there{$_} } split /\n/, $acknowledged;
 	is(scalar(@lost), 0, "round $round: acknowledged documents are there") or diag("lost: @lost[0 .. ($#lost > 9 ? 9 : $#lost)]");
 	is($node->safe_psql('postgres', 'SELECT count(*) FROM docstore.verify()'), '0', "round $round: no damage");
