@@ -173,6 +173,19 @@ ask_stamped(LsmDrop *drop, LsmSlice ikey, LsmSlice value, LsmVerdict *verdict, L
 	return replace_value(drop, ikey, stamp, payload, verdict, err);
 }
 
+/* Locks count whatever was written after them. */
+static bool
+is_held_lock(LsmDrop *drop, LsmSlice ikey, LsmSlice value)
+{
+	LsmSlice payload;
+	LsmStamp stamp;
+
+	return lsm_stamped(drop->db) && lsm_ikey_type(ikey) == LSM_TYPE_VALUE &&
+		   lsm_stamp_decode(value, &stamp, &payload) && (stamp.flags & LSM_STAMP_LOCK) &&
+		   (stamp.flags & LSM_STAMP_XACT) &&
+		   drop->db->txn->outcome(drop->db->txn_ctx, stamp.xid) == LSM_XACT_RUNNING;
+}
+
 LsmStatus
 lsm_drop_ask(LsmDrop *drop, LsmSlice ikey, LsmSlice value, LsmVerdict *verdict, LsmError *err)
 {
@@ -193,7 +206,7 @@ lsm_drop_ask(LsmDrop *drop, LsmSlice ikey, LsmSlice value, LsmVerdict *verdict, 
 	}
 	if (drop->hidden || drop->dead)
 	{
-		*verdict = LSM_DROP;
+		*verdict = drop->dead || !is_held_lock(drop, ikey, value) ? LSM_DROP : LSM_KEEP;
 		return LSM_OK;
 	}
 	if (lsm_stamped(drop->db))

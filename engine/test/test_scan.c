@@ -418,6 +418,7 @@ main(void)
 	options.level1_size = 128 << 10;
 	options.level_factor = 3;
 	options.table.block_size = 1 << 10;
+	options.table.compression = LSM_COMPRESS_NONE; /* sizes as the test expects them */
 	options.inline_work = true;
 	MUST(lsm_env_posix_open(dir, &env, &err), &err);
 	test_empty();
