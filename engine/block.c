@@ -14,7 +14,8 @@
  *             value                  value_len bytes
  *
  * A seek looks for the last restart point before the target by halving, then
- * goes through the entries behind it.  Nothing remembers which restart point the
+ * goes through the entries behind it, looking at no more of each key than it
+ * does not share with the one before.  Nothing remembers which restart point the
  * current entry belongs to, so that next() has nothing to keep up to date;
  * prev() finds it by halving, too.
  */
@@ -61,6 +62,7 @@ lsm_block_iter_init(LsmBlockIter *it, LsmBlockKeys keys)
 	it->key = lsm_slice(it->space, 0);
 	it->value = lsm_slice(it->space, 0);
 	it->keys = keys;
+	it->trailer = keys == LSM_KEYS_INTERNAL ? LSM_TRAILER_SIZE : 0;
 	it->data = it->limit = it->current = it->space;
 	it->num_restarts = 0;
 	it->key_buf = it->space;
@@ -155,6 +157,33 @@ grow_key(LsmBlockIter *it, size_t need)
 }
 
 /*
+ * Copies the unshared bytes to dst, which has room for them (and `room` in all).
+ * They are few as a rule, and a copy of fixed length is a single instruction.
+ */
+static inline void
+copy_short(char *dst, size_t room, const Entry *entry, const char *limit)
+{
+	if (entry->unshared <= 16 && room >= 16 && limit - entry->key >= 16)
+		memcpy(dst, entry->key, 16);
+	else
+		memcpy(dst, entry->key, entry->unshared);
+}
+
+/* The key is in place: takes over the rest of the entry at p. */
+static inline void
+accept(LsmBlockIter *it, const char *p, const Entry *entry)
+{
+	if (it->keys == LSM_KEYS_INTERNAL && !lsm_ikey_ok(it->key))
+	{
+		fail(it, LSM_CORRUPT);
+		return;
+	}
+	it->value = lsm_slice(entry->key + entry->unshared, entry->value_len);
+	it->current = p;
+	it->valid = true;
+}
+
+/*
  * Makes the entry at p the current one.  The key that is current now must be
  * that of the entry before, or empty if p is a restart point.
  */
@@ -187,17 +216,10 @@ parse_at(LsmBlockIter *it, const char *p)
 		}
 		if (it->key.data != it->key_buf)
 			memcpy(it->key_buf, it->key.data, entry.shared);
-		memcpy(it->key_buf + entry.shared, entry.key, entry.unshared);
+		copy_short(it->key_buf + entry.shared, it->key_cap - entry.shared, &entry, it->limit);
 		it->key = lsm_slice(it->key_buf, len);
 	}
-	if (it->keys == LSM_KEYS_INTERNAL && !lsm_ikey_ok(it->key))
-	{
-		fail(it, LSM_CORRUPT);
-		return;
-	}
-	it->value = lsm_slice(entry.key + entry.unshared, entry.value_len);
-	it->current = p;
-	it->valid = true;
+	accept(it, p, &entry);
 }
 
 static void
@@ -276,21 +298,125 @@ lsm_block_iter_prev(LsmBlockIter *it)
 	walk_before(it, original);
 }
 
-static inline int
-compare_to(const LsmBlockIter *it, const char *key, size_t len, const Target *target)
+/* How many bytes at the beginning of a and b are the same, up to len. */
+static inline size_t
+common_prefix(const char *a, const char *b, size_t len)
 {
-	size_t user_len = it->keys == LSM_KEYS_INTERNAL ? len - LSM_TRAILER_SIZE : len;
-	int order = memcmp(key, target->user, user_len < target->user_len ? user_len : target->user_len);
+	size_t at = 0;
+
+	for (; at + sizeof(uint64_t) <= len; at += sizeof(uint64_t))
+	{
+		uint64_t differ = lsm_get_fixed64(a + at) ^ lsm_get_fixed64(b + at);
+
+		if (differ != 0)
+			return at + (size_t) __builtin_ctzll(differ) / 8;
+	}
+	while (at < len && a[at] == b[at])
+		at++;
+	return at;
+}
+
+/*
+ * Order of a key and the target.  *same is how many bytes their user keys have
+ * in common at the beginning.
+ */
+static inline int
+compare_to(const LsmBlockIter *it, const char *key, size_t len, const Target *target, size_t *same)
+{
+	size_t user_len = len - it->trailer;
+	size_t shorter = user_len < target->user_len ? user_len : target->user_len;
 	uint64_t trailer;
 
-	if (order != 0)
-		return order;
+	*same = common_prefix(key, target->user, shorter);
+	if (*same < shorter)
+		return (unsigned char) key[*same] < (unsigned char) target->user[*same] ? -1 : 1;
 	if (user_len != target->user_len)
 		return user_len < target->user_len ? -1 : 1;
 	if (it->keys == LSM_KEYS_PLAIN)
 		return 0;
 	trailer = lsm_get_fixed64(key + user_len);
 	return (trailer < target->trailer) - (trailer > target->trailer);
+}
+
+/* Goes from an entry that is below the target to the first that is not.  Entries from `stop` on are known not to be. */
+static void
+walk_to(LsmBlockIter *it, const Target *target, const char *stop)
+{
+	size_t same;
+
+	while (it->valid)
+	{
+		parse_at(it, it->value.data + it->value.len);
+		if (!it->valid || it->current >= stop || compare_to(it, it->key.data, it->key.len, target, &same) >= 0)
+			return;
+	}
+}
+
+/*
+ * As walk_to, but without putting together and comparing most of the keys.  The
+ * current key and the target differ at byte `same` of their user keys.  Then an
+ * entry that shares more than `same` bytes differs there, too, and is as much
+ * below the target.  Any other shares bytes that are the target's own, so that
+ * only the rest must be compared.
+ */
+static void
+skip_to(LsmBlockIter *it, const Target *target, const char *stop, size_t same)
+{
+	const char *p = it->value.data + it->value.len;
+	size_t len = it->key.len;
+	Entry entry;
+
+	for (;; p = entry.key + entry.unshared + entry.value_len)
+	{
+		Target rest;
+		size_t more;
+
+		if (p >= it->limit)
+		{
+			it->valid = false;
+			it->current = it->limit;
+			return;
+		}
+		if (!decode_entry(p, it->limit, &entry) || entry.shared > len)
+			break;
+		len = (size_t) entry.shared + entry.unshared;
+		if (entry.shared > same)
+		{
+			if (p < stop)
+				continue;
+			break; /* stop is a restart point, and shares nothing */
+		}
+		if (entry.unshared < it->trailer)
+			break; /* a user key that ends before the byte that it should differ in */
+		if (p < stop)
+		{
+			rest.user = target->user + entry.shared;
+			rest.user_len = target->user_len - entry.shared;
+			rest.trailer = target->trailer;
+			if (compare_to(it, entry.key, entry.unshared, &rest, &more) < 0)
+			{
+				same = entry.shared + more;
+				if (same < target->user_len && same + it->trailer < len)
+					continue;
+			}
+			else
+				stop = p;
+		}
+		/* This is the one; or it is below the target, but not for a byte of its user key. */
+		if (len > it->key_cap && !grow_key(it, len))
+		{
+			fail(it, LSM_NO_MEMORY);
+			return;
+		}
+		memcpy(it->key_buf, target->user, entry.shared);
+		copy_short(it->key_buf + entry.shared, it->key_cap - entry.shared, &entry, it->limit);
+		it->key = lsm_slice(it->key_buf, len);
+		accept(it, p, &entry);
+		if (p < stop)
+			walk_to(it, target, stop);
+		return;
+	}
+	fail(it, LSM_CORRUPT);
 }
 
 void
@@ -301,6 +427,7 @@ lsm_block_iter_seek(LsmBlockIter *it, LsmSlice target_key)
 	const char *stop = it->limit; /* entries from here on are known to be >= target */
 	uint32_t left = 0;            /* restart points before this one are known to be < target */
 	uint32_t right = it->num_restarts;
+	size_t same = 0;
 
 	it->valid = false;
 	it->status = LSM_OK;
@@ -315,22 +442,20 @@ lsm_block_iter_seek(LsmBlockIter *it, LsmSlice target_key)
 	{
 		uint32_t mid = left + (right - left) / 2;
 		uint32_t offset = restart_offset(it, mid);
+		size_t same_here;
 		Entry entry;
-		LsmSlice key;
 
-		if (offset >= size || !decode_entry(it->data + offset, it->limit, &entry) || entry.shared != 0)
+		if (offset >= size || !decode_entry(it->data + offset, it->limit, &entry) || entry.shared != 0 ||
+			(it->keys == LSM_KEYS_INTERNAL && !lsm_ikey_ok(lsm_slice(entry.key, entry.unshared))))
 		{
 			fail(it, LSM_CORRUPT);
 			return;
 		}
-		key = lsm_slice(entry.key, entry.unshared);
-		if (it->keys == LSM_KEYS_INTERNAL && !lsm_ikey_ok(key))
+		if (compare_to(it, entry.key, entry.unshared, &target, &same_here) < 0)
 		{
-			fail(it, LSM_CORRUPT);
-			return;
-		}
-		if (compare_to(it, key.data, key.len, &target) < 0)
 			left = mid + 1;
+			same = same_here;
+		}
 		else
 		{
 			stop = it->data + offset;
@@ -343,12 +468,12 @@ lsm_block_iter_seek(LsmBlockIter *it, LsmSlice target_key)
 		return;
 	}
 	parse_restart(it, left - 1); /* < target */
-	while (it->valid)
-	{
-		parse_at(it, it->value.data + it->value.len);
-		if (!it->valid || it->current >= stop || compare_to(it, it->key.data, it->key.len, &target) >= 0)
-			return;
-	}
+	if (!it->valid)
+		return;
+	if (same < target.user_len && same + it->trailer < it->key.len)
+		skip_to(it, &target, stop, same);
+	else
+		walk_to(it, &target, stop);
 }
 
 bool

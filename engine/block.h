@@ -33,6 +33,7 @@ typedef struct LsmBlockIter
 
 	/* the rest is private */
 	LsmBlockKeys keys;
+	size_t trailer;    /* bytes of a key behind the user key */
 	const char *data;  /* entries */
 	const char *limit; /* their end: the restart array */
 	uint32_t num_restarts;
@@ -54,7 +55,7 @@ extern void lsm_block_iter_free(LsmBlockIter *it);
 
 extern void lsm_block_iter_first(LsmBlockIter *it);
 extern void lsm_block_iter_last(LsmBlockIter *it);
-/* First entry >= target (an internal key, with LSM_KEYS_INTERNAL). */
+/* First entry >= target (an internal key, with LSM_KEYS_INTERNAL; not this iterator's own key). */
 extern void lsm_block_iter_seek(LsmBlockIter *it, LsmSlice target);
 extern void lsm_block_iter_next(LsmBlockIter *it); /* only when valid */
 extern void lsm_block_iter_prev(LsmBlockIter *it); /* only when valid */

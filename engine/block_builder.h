@@ -7,6 +7,9 @@
 
 #include "engine/status.h"
 
+/* An entry takes at most this much besides its key and value: three lengths and a restart point. */
+#define LSM_BLOCK_ENTRY_OVERHEAD 19
+
 typedef struct LsmBlockBuilder
 {
 	LsmBuf buf; /* entries so far */

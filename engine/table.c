@@ -367,7 +367,6 @@ get_from(LsmTable *table, LsmBlockIter *index, LsmBlockHandle handle, LsmSlice t
 {
 	Block block = {0};
 	LsmBlockIter it;
-	bool first = true;
 	bool done = false;
 	LsmStatus status;
 
@@ -379,17 +378,13 @@ get_from(LsmTable *table, LsmBlockIter *index, LsmBlockHandle handle, LsmSlice t
 			break;
 		if (lsm_block_iter_set(&it, block.contents))
 		{
-			if (first)
-				lsm_block_iter_seek(&it, target);
-			else
-				lsm_block_iter_first(&it);
+			lsm_block_iter_seek(&it, target);
 			visit_versions(&it, lsm_ikey_user(target), visit, arg, stopped, &done);
 		}
 		status = lsm_table_block_status(table, &it, handle.offset, err);
 		release_block(table, &block);
 		if (status != LSM_OK || done)
 			break;
-		first = false;
 		lsm_block_iter_next(index);
 		if (!index->valid)
 		{

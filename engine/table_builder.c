@@ -248,6 +248,21 @@ count_entry(LsmTableBuilder *builder, LsmSlice ikey, LsmSlice value)
 	return true;
 }
 
+/* Would this entry make the open block too large? */
+static bool
+is_full_for(const LsmTableBuilder *builder, LsmSlice ikey, LsmSlice value)
+{
+	const LsmBlockBuilder *block = &builder->data;
+	size_t block_size = builder->options.block_size;
+
+	if (lsm_block_builder_empty(block))
+		return false;
+	/* To know exactly takes a comparison of keys, so only near the end. */
+	if (lsm_block_builder_size(block) + ikey.len + value.len + LSM_BLOCK_ENTRY_OVERHEAD <= block_size)
+		return false;
+	return lsm_block_builder_size_with(block, ikey, value) > block_size;
+}
+
 LsmStatus
 lsm_table_builder_add(LsmTableBuilder *builder, LsmSlice ikey, LsmSlice value, LsmError *err)
 {
@@ -268,8 +283,7 @@ lsm_table_builder_add(LsmTableBuilder *builder, LsmSlice ikey, LsmSlice value, L
 	if (!count_entry(builder, ikey, value))
 		return fail(builder, LSM_INVALID, "value has no valid stamp", err);
 
-	if (options->stamped && !lsm_block_builder_empty(&builder->data) &&
-		lsm_block_builder_size_with(&builder->data, ikey, value) > options->block_size)
+	if (options->stamped && is_full_for(builder, ikey, value))
 	{
 		status = close_data_block(builder, err);
 		if (status != LSM_OK)

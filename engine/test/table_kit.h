@@ -6,7 +6,9 @@
 #define LSM_TABLE_KIT_H
 
 #include "engine/coding.h"
+#include "engine/crc32c.h"
 #include "engine/env_sim.h"
+#include "engine/format.h"
 #include "engine/table_builder.h"
 #include "engine/test/test.h"
 
@@ -287,6 +289,56 @@ kit_get_is_right(const Kit *kit, LsmTable *table, LsmSlice user, uint64_t max_se
 		return !sound && visit.right && status == LSM_CORRUPT && kit_err.status == status && kit_err.file[0] != 0;
 	return visit.right && visit.next == end && stopped == (stop_after >= 0 && end - first == stop_after) &&
 		   (!filtered || first == end);
+}
+
+typedef struct KitDamages
+{
+	int n;
+	LsmError last;
+} KitDamages;
+
+static inline void
+kit_damage(void *arg, const LsmError *what)
+{
+	KitDamages *damages = arg;
+
+	CHECK(what->status == LSM_CORRUPT && what->file[0] != 0 && what->text[0] != 0);
+	damages->n++;
+	damages->last = *what;
+}
+
+/* 30 keys, some with two versions, in blocks of a few entries. */
+static inline void
+kit_small_table(Kit *kit, LsmCompression compression, bool stamped)
+{
+	LsmTableOptions options = {200, 4, 10, compression, 1, stamped};
+	char key[32];
+	char value[100];
+
+	kit_clear(kit);
+	for (int i = 0; i < 30; i++)
+	{
+		LsmSlice user = lsm_slice(key, (size_t) snprintf(key, sizeof(key), "doc/%04d", i * 7));
+
+		kit_add(kit, user, 100 + (uint64_t) i, LSM_TYPE_VALUE, kit_value(value, kit_random(60), stamped));
+		if (i % 4 == 0)
+			kit_add(kit, user, 50, stamped ? LSM_TYPE_VALUE : LSM_TYPE_DELETION, kit_value(value, 0, stamped));
+	}
+	kit_sort(kit, stamped);
+	kit_build(kit, &options);
+}
+
+/* Adds a stored block with a checksum that fits. */
+static inline LsmBlockHandle
+kit_put_block(LsmBuf *file, LsmSlice contents, int type)
+{
+	LsmBlockHandle handle = {file->len, contents.len};
+	char type_byte = (char) type;
+
+	lsm_buf_append(file, contents.data, contents.len);
+	lsm_buf_append(file, &type_byte, 1);
+	lsm_buf_put_fixed32(file, lsm_crc32c_mask(lsm_crc32c(file->data + handle.offset, contents.len + 1)));
+	return handle;
 }
 
 #endif

@@ -375,6 +375,46 @@ test_damage(void)
 	}
 }
 
+/* Entries that checks let through one by one, but that cannot follow each other. */
+static void
+test_impossible(void)
+{
+	/* 10 bytes of user key, then an entry that shares 9 of them and adds too little for a trailer */
+	static const char cut_trailer[] = "\x00\x12\x00"
+									  "aaaaaaaaaa\1\0\0\0\0\0\0\0"
+									  "\x09\x02\x00"
+									  "bb"
+									  "\0\0\0\0\1\0\0\0";
+	/* goes on as the block does behind that entry, and longer: whoever compares too much reads behind its end */
+	static const char long_target[] = "aaaaaaaaabb\0\0\0\0\1\0\0\0zzzzzzzzzzzzzzzz\1\0\0\0\0\0\0\0";
+	/* shares more than the key before has */
+	static const char shares_more[] = "\x00\x09\x00"
+									  "a\1\0\0\0\0\0\0\0"
+									  "\x14\x09\x00"
+									  "b\1\0\0\0\0\0\0\0"
+									  "\0\0\0\0\1\0\0\0";
+	LsmBlockIter it;
+	char *exact;
+
+	lsm_block_iter_init(&it, LSM_KEYS_INTERNAL);
+	exact = malloc(sizeof(cut_trailer) - 1);
+	memcpy(exact, cut_trailer, sizeof(cut_trailer) - 1);
+	CHECK(lsm_block_iter_set(&it, lsm_slice(exact, sizeof(cut_trailer) - 1)));
+	lsm_block_iter_seek(&it, lsm_slice(long_target, sizeof(long_target) - 1));
+	CHECK(!it.valid && it.status == LSM_CORRUPT);
+	lsm_block_iter_last(&it);
+	CHECK(!it.valid && it.status == LSM_CORRUPT);
+	CHECK(lsm_block_iter_set(&it, lsm_slice(shares_more, sizeof(shares_more) - 1)));
+	lsm_block_iter_seek(&it, lsm_slice("b\1\0\0\0\0\0\0\0", 9));
+	CHECK(!it.valid && it.status == LSM_CORRUPT);
+	lsm_block_iter_first(&it);
+	CHECK(it.valid);
+	lsm_block_iter_next(&it);
+	CHECK(!it.valid && it.status == LSM_CORRUPT);
+	free(exact);
+	lsm_block_iter_free(&it);
+}
+
 int
 main(void)
 {
@@ -385,6 +425,7 @@ main(void)
 	test_bytes();
 	test_round_trips();
 	test_damage();
+	test_impossible();
 	free_entries();
 	return test_done();
 }

@@ -48,6 +48,22 @@ test_bytes(void)
 	CHECK(built.len == sizeof(expected) - 1 && memcmp(built.data, expected, built.len) == 0);
 	lsm_filter_builder_free(&builder);
 
+	/* One key in each of two stretches of 2 KB, none in the one between: the third filter begins where the second ends. */
+	lsm_filter_builder_init(&builder, 10);
+	CHECK(lsm_filter_builder_add(&builder, lsm_slice("a", 1)) && lsm_filter_builder_block(&builder, 4096));
+	CHECK(lsm_filter_builder_add(&builder, lsm_slice("b", 1)) && lsm_filter_builder_block(&builder, 4200));
+	built = lsm_filter_builder_finish(&builder);
+	CHECK(built.len == 9 + 9 + 4 * 4 + 1 && memcmp(built.data + 18, "\0\0\0\0\x09\0\0\0\x09\0\0\0\x12\0\0\0\x0b", 17) == 0);
+	lsm_filter_builder_free(&builder);
+
+	for (int bits = 0; bits <= 60; bits += 4)
+	{
+		static const int probes[] = {1, 2, 5, 8, 11, 13, 16, 19, 22, 24, 27, 30, 30, 30, 30, 30};
+
+		lsm_filter_builder_init(&builder, bits);
+		CHECK(builder.probes == probes[bits / 4]);
+	}
+
 	lsm_filter_builder_init(&builder, 10); /* a table without entries */
 	built = lsm_filter_builder_finish(&builder);
 	CHECK(built.len == 5 && memcmp(built.data, "\0\0\0\0\x0b", 5) == 0);
