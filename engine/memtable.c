@@ -1,18 +1,34 @@
 /*
  * memtable.c - a concurrent skiplist in an arena.  See memtable.h.
  *
- * Arena: LsmMemtable, then nodes, each 8-byte aligned.  An offset of 0 is "none".
+ * Arena: LsmMemtable, then rooms, each filled with nodes.  Everything is aligned
+ * to 4 bytes; an offset of 0 is "none".
  *
- *     node := next[height] (atomic 32-bit offsets), key_len, value_len, height, hint,
- *             internal key, value
+ *     node := tower, header, internal key, value
+ *     tower := next[height - 1] ... next[1], next[0]    atomic offsets of headers
+ *     header := key_len, value_len, hint
  *
- * Proof sketch.  A node is filled completely, then linked bottom-up by compare
- * and swap with release order; readers follow links with acquire order, so
- * whoever sees a link sees the node behind it.  Level 0 alone decides what is in
- * the list: the upper levels are short cuts that may appear later or never.
- * Nothing is unlinked, so a predecessor found once stays one: after a failed
- * compare and swap it is enough to walk on from it.  Keys are unique (sequences
- * are), so two inserts never fight for one place in the order.
+ * Why readers need no lock, and writers none among themselves:
+ *
+ * - Level 0 alone says what is in the list.  The levels above are short cuts:
+ *   each is an ordered part of the one below, which may show up later or never.
+ *   So a search that goes down from any node that is before the key finds the
+ *   key's place, whatever writers have and have not linked yet.
+ * - A node is filled and its own link on a level set before the compare and swap
+ *   with release order that puts it there; links are followed with acquire order.
+ *   Whoever arrives at a node therefore sees its header, key and value.  It also
+ *   sees the node's links on the levels below, since those were made before.
+ *   (What lies behind: a writer that links N before M has itself arrived at M by
+ *   acquire, and passes that on by its release.)
+ * - Nothing is unlinked or changed, so "A is before the key" stays true for good,
+ *   and no link ever returns to an earlier value.  If A was seen before the key
+ *   and B, A's successor, not before it, then a swap of A's link from B to the new
+ *   node succeeds only if nobody came between: the order is kept.  If it fails,
+ *   walking on from A finds the new place.  One of the writers has succeeded then.
+ * - Readers only follow links of a list that ends; a writer cannot hold them up.
+ * - Counters (used, entries, height) promise nothing about nodes and are relaxed.
+ *   `height` may be seen late: the search then begins lower and takes longer.
+ * - Keys are unique (sequences are), so that two writers never mean the same place.
  */
 #include "engine/memtable.h"
 
@@ -24,23 +40,29 @@
 #include "engine/coding.h"
 
 #define MAX_HEIGHT 12
+#define LINK sizeof(uint32_t)
+#define COST_HEIGHT 2 /* links that lsm_memtable_cost counts; a tower has 4/3 on average */
+
+/* Another process maps the arena: an atomic that hides a lock would lie in ours. */
+_Static_assert(ATOMIC_INT_LOCK_FREE == 2 && ATOMIC_LLONG_LOCK_FREE == 2, "lock-free atomics");
 
 struct LsmMemtable
 {
-	uint32_t size;
-	_Atomic uint32_t used; /* everything below is given out */
-	_Atomic uint64_t entries;
-	_Atomic int height; /* of the highest node; readers may see it late */
+	/* what searches read */
+	_Alignas(64) uint32_t size;
+	_Atomic uint32_t height; /* of the highest node */
 	_Atomic uint32_t head[MAX_HEIGHT];
+	/* what writers change all the time: in another cache line, which searches do not need */
+	_Alignas(64) _Atomic uint32_t used; /* everything below is given out */
+	_Atomic uint64_t entries;
 };
 
 typedef struct Node
 {
 	uint32_t key_len; /* of the internal key */
 	uint32_t value_len;
-	uint8_t height;
 	volatile uint8_t hint;
-	/* the internal key and the value follow; next[] lies before the node */
+	/* the internal key and the value follow; the tower lies before the node */
 } Node;
 
 #define NODE_HEADER (offsetof(Node, hint) + 1)
@@ -51,7 +73,7 @@ node_at(const LsmMemtable *mt, uint32_t offset)
 	return (Node *) ((char *) mt + offset);
 }
 
-/* next[level] lies at node - 4 * (level + 1): the header stays at a fixed place whatever the height. */
+/* The tower grows downward from the header, so that the header's place tells the links', whatever the height. */
 static inline _Atomic uint32_t *
 next_of(LsmMemtable *mt, uint32_t node, int level)
 {
@@ -85,9 +107,16 @@ node_value(Node *node)
 }
 
 static inline size_t
-align8(size_t n)
+align4(size_t n)
 {
-	return (n + 7) & ~(size_t) 7;
+	return (n + 3) & ~(size_t) 3;
+}
+
+/* An empty key may come as NULL, which memcmp and memcpy do not take. */
+static inline LsmSlice
+never_null(LsmSlice s)
+{
+	return s.data != NULL ? s : lsm_slice("", 0);
 }
 
 LsmMemtable *
@@ -95,48 +124,32 @@ lsm_memtable_init(void *mem, size_t size)
 {
 	LsmMemtable *mt = mem;
 
-	assert(size > sizeof(*mt) && size <= UINT32_MAX);
+	assert(size > sizeof(*mt) && size <= UINT32_MAX && (uintptr_t) mem % 64 == 0);
 	memset(mt, 0, sizeof(*mt));
 	mt->size = (uint32_t) size;
-	atomic_store(&mt->used, (uint32_t) align8(sizeof(*mt)));
-	atomic_store(&mt->height, 1);
+	atomic_init(&mt->used, (uint32_t) sizeof(*mt));
+	atomic_init(&mt->height, 1);
 	return mt;
 }
 
-/* Bytes of a node of this height, without alignment. */
+/* Bytes of a node besides its tower. */
 static inline size_t
-node_size(int height, size_t ikey_len, size_t value_len)
+body_size(size_t user_key_len, size_t value_len)
 {
-	return align8((size_t) height * sizeof(uint32_t)) + NODE_HEADER + ikey_len + value_len;
+	return align4(NODE_HEADER + user_key_len + LSM_TRAILER_SIZE + value_len);
 }
 
 size_t
 lsm_memtable_cost(size_t user_key_len, size_t value_len)
 {
-	return align8(node_size(MAX_HEIGHT, user_key_len + LSM_TRAILER_SIZE, value_len));
+	return COST_HEIGHT * LINK + body_size(user_key_len, value_len);
 }
 
-bool
-lsm_memtable_reserve(LsmMemtable *mt, size_t cost, LsmMemRoom *room)
+/* One in four nodes reaches the next level.  Drawn from the place, so that reserve and add agree on the first one. */
+static inline int
+draw_height(uint32_t place)
 {
-	uint32_t used = atomic_load_explicit(&mt->used, memory_order_relaxed);
-
-	do
-	{
-		if (cost > mt->size - used)
-			return false;
-	} while (!atomic_compare_exchange_weak_explicit(&mt->used, &used, used + (uint32_t) cost, memory_order_relaxed,
-													memory_order_relaxed));
-	room->next = used;
-	room->end = used + (uint32_t) cost;
-	return true;
-}
-
-/* One in four nodes reaches the next level.  Any mixing will do: the offset differs from node to node. */
-static int
-pick_height(uint32_t offset, uint64_t seq)
-{
-	uint64_t h = (seq + 1) * UINT64_C(0x9e3779b97f4a7c15) ^ offset * UINT64_C(0xc2b2ae3d27d4eb4f);
+	uint64_t h = ((uint64_t) place + 1) * UINT64_C(0x9e3779b97f4a7c15);
 	int height = 1;
 
 	h ^= h >> 29;
@@ -147,6 +160,49 @@ pick_height(uint32_t offset, uint64_t seq)
 		height++;
 		h >>= 2;
 	}
+	return height;
+}
+
+/*
+ * The budget for towers.  Each entry brings COST_HEIGHT links; what it does not
+ * use is there for later ones, and the first one's tower is paid for by reserve.
+ * A node whose tower the budget does not cover is made lower: two links always
+ * are covered, and a batch saves two thirds of a link an entry on average, so
+ * that its nodes soon are as high as they were drawn.
+ */
+bool
+lsm_memtable_reserve(LsmMemtable *mt, size_t cost, LsmMemRoom *room)
+{
+	uint32_t used = atomic_load_explicit(&mt->used, memory_order_relaxed);
+	int32_t spare;
+
+	do
+	{
+		size_t left = mt->size - used;
+
+		if (cost > left || align4(cost) > left)
+			return false;
+		spare = cost == 0 ? 0 : (draw_height(used) - COST_HEIGHT) * (int32_t) LINK;
+		if (spare > 0 && align4(cost) + (size_t) spare > left)
+			spare = (int32_t) ((left - align4(cost)) & ~(size_t) 3);
+		room->end = used + (uint32_t) align4(cost) + (uint32_t) spare;
+	} while (!atomic_compare_exchange_weak_explicit(&mt->used, &used, room->end, memory_order_relaxed,
+													memory_order_relaxed));
+	room->next = used;
+	room->spare = spare;
+	return true;
+}
+
+/* The height of the next node in the room; takes its links from the budget. */
+static inline int
+take_height(LsmMemRoom *room)
+{
+	int height = draw_height(room->next);
+
+	room->spare += COST_HEIGHT * (int32_t) LINK;
+	if (height * (int32_t) LINK > room->spare)
+		height = room->spare / (int32_t) LINK;
+	room->spare -= height * (int32_t) LINK;
 	return height;
 }
 
@@ -168,7 +224,7 @@ compare_key(LsmSlice user_key, uint64_t trailer, Node *node)
 
 /* From `before` on (0: the head) at this level: the last node < key; *after is the first >= key or 0. */
 static uint32_t
-walk(LsmMemtable *mt, uint32_t before, int level, LsmSlice user_key, uint64_t trailer, uint32_t known_after,
+walk(LsmMemtable *mt, uint32_t before, int level, LsmSlice user_key, uint64_t trailer, uint32_t stopped_above,
 	 uint32_t *after)
 {
 	for (;;)
@@ -176,7 +232,7 @@ walk(LsmMemtable *mt, uint32_t before, int level, LsmSlice user_key, uint64_t tr
 		uint32_t next = follow(mt, before, level);
 
 		/* A node that stopped the level above stops this one, too: no need to compare again. */
-		if (next == 0 || next == known_after || compare_key(user_key, trailer, node_at(mt, next)) <= 0)
+		if (next == 0 || next == stopped_above || compare_key(user_key, trailer, node_at(mt, next)) <= 0)
 		{
 			*after = next;
 			return before;
@@ -189,50 +245,49 @@ void
 lsm_memtable_add(LsmMemtable *mt, LsmMemRoom *room, uint64_t seq, LsmType type, LsmSlice user_key, LsmSlice value)
 {
 	uint64_t trailer = lsm_pack_trailer(seq, type);
-	int height = pick_height(room->next, seq);
-	size_t links = align8((size_t) height * sizeof(uint32_t));
-	uint32_t offset = room->next + (uint32_t) links;
-	uint32_t before[MAX_HEIGHT];
-	uint32_t after = 0;
+	uint32_t place = room->next;
+	int height = take_height(room);
+	uint32_t offset = place + (uint32_t) (height * LINK);
+	uint32_t before[MAX_HEIGHT] = {0};
+	uint32_t after[MAX_HEIGHT] = {0};
+	uint32_t stop = 0;
 	uint32_t at = 0;
+	uint32_t top = atomic_load_explicit(&mt->height, memory_order_relaxed);
 	Node *node = node_at(mt, offset);
-	int top = atomic_load_explicit(&mt->height, memory_order_relaxed);
 
+	user_key = never_null(user_key);
+	room->next = offset + (uint32_t) body_size(user_key.len, value.len);
+	assert(room->next <= room->end);
 	node->key_len = (uint32_t) (user_key.len + LSM_TRAILER_SIZE);
 	node->value_len = (uint32_t) value.len;
-	node->height = (uint8_t) height;
 	node->hint = 0;
 	memcpy(node_bytes(node), user_key.data, user_key.len);
 	lsm_put_fixed64(node_bytes(node) + user_key.len, trailer);
 	if (value.len > 0)
 		memcpy(node_bytes(node) + node->key_len, value.data, value.len);
-	room->next += (uint32_t) align8(links + NODE_HEADER + node->key_len + value.len);
-	assert(room->next <= room->end);
 
-	while (top < height &&
-		   !atomic_compare_exchange_weak_explicit(&mt->height, &top, height, memory_order_relaxed, memory_order_relaxed))
-		;
-	if (top < height)
-		top = height;
-	for (int level = top - 1; level >= 0; level--)
+	for (int level = (int) top - 1; level >= 0; level--)
 	{
-		at = walk(mt, at, level, user_key, trailer, after, &after);
-		if (level < height)
-			before[level] = at;
+		at = walk(mt, at, level, user_key, trailer, stop, &stop);
+		before[level] = at;
+		after[level] = stop;
 	}
+	/* Bottom up, so that a node that is reached on some level can be left on all below. */
 	for (int level = 0; level < height; level++)
-	{
 		for (;;)
 		{
-			uint32_t next;
+			uint32_t expected = after[level];
 
-			before[level] = walk(mt, before[level], level, user_key, trailer, 0, &next);
-			atomic_store_explicit(next_of(mt, offset, level), next, memory_order_relaxed);
-			if (atomic_compare_exchange_strong_explicit(next_of(mt, before[level], level), &next, offset,
+			atomic_store_explicit(next_of(mt, offset, level), expected, memory_order_relaxed);
+			if (atomic_compare_exchange_strong_explicit(next_of(mt, before[level], level), &expected, offset,
 														memory_order_release, memory_order_relaxed))
 				break;
+			before[level] = walk(mt, before[level], level, user_key, trailer, 0, &after[level]);
 		}
-	}
+	while (top < (uint32_t) height &&
+		   !atomic_compare_exchange_weak_explicit(&mt->height, &top, (uint32_t) height, memory_order_relaxed,
+												  memory_order_relaxed))
+		;
 	atomic_fetch_add_explicit(&mt->entries, 1, memory_order_relaxed);
 }
 
@@ -243,7 +298,7 @@ find(LsmMemtable *mt, LsmSlice user_key, uint64_t trailer)
 	uint32_t at = 0;
 	uint32_t after = 0;
 
-	for (int level = atomic_load_explicit(&mt->height, memory_order_relaxed) - 1; level >= 0; level--)
+	for (int level = (int) atomic_load_explicit(&mt->height, memory_order_relaxed) - 1; level >= 0; level--)
 		at = walk(mt, at, level, user_key, trailer, after, &after);
 	return after;
 }
@@ -255,7 +310,7 @@ find_before(LsmMemtable *mt, const LsmSlice *user_key, uint64_t trailer)
 	uint32_t at = 0;
 	uint32_t after = 0;
 
-	for (int level = atomic_load_explicit(&mt->height, memory_order_relaxed) - 1; level >= 0; level--)
+	for (int level = (int) atomic_load_explicit(&mt->height, memory_order_relaxed) - 1; level >= 0; level--)
 	{
 		if (user_key != NULL)
 			at = walk(mt, at, level, *user_key, trailer, after, &after);
@@ -269,16 +324,18 @@ find_before(LsmMemtable *mt, const LsmSlice *user_key, uint64_t trailer)
 bool
 lsm_memtable_get(LsmMemtable *mt, LsmSlice user_key, uint64_t max_seq, LsmVisit visit, void *arg)
 {
-	uint32_t at = find(mt, user_key, lsm_pack_trailer(max_seq, LSM_TYPE_FOR_SEEK));
+	uint32_t at;
 
+	user_key = never_null(user_key);
+	at = find(mt, user_key, lsm_pack_trailer(max_seq, LSM_TYPE_FOR_SEEK));
 	for (; at != 0; at = follow(mt, at, 0))
 	{
 		Node *node = node_at(mt, at);
-		LsmSlice ikey = node_key(node);
 
-		if (lsm_slice_compare(lsm_ikey_user(ikey), user_key) != 0)
+		if (node->key_len != user_key.len + LSM_TRAILER_SIZE ||
+			memcmp(node_bytes(node), user_key.data, user_key.len) != 0)
 			break;
-		if (!visit(arg, ikey, node_value(node), &node->hint))
+		if (!visit(arg, node_key(node), node_value(node), &node->hint))
 			return false;
 	}
 	return true;
@@ -400,4 +457,10 @@ lsm_memtable_iter(LsmMemtable *mt)
 	it->base.ops = &mem_ops;
 	it->mt = mt;
 	return &it->base;
+}
+
+volatile uint8_t *
+lsm_memtable_iter_hint(LsmIter *it)
+{
+	return it->ops == &mem_ops ? mem_hint(it) : NULL;
 }

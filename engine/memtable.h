@@ -14,20 +14,28 @@
 
 typedef struct LsmMemtable LsmMemtable; /* first bytes of the arena */
 
-/* Room set aside for one batch. */
+/* Room set aside for one batch; one thread fills it. */
 typedef struct LsmMemRoom
 {
 	uint32_t next;
 	uint32_t end;
+	int32_t spare; /* bytes that later entries may take beyond their cost, for taller towers */
 } LsmMemRoom;
 
 /* Makes `mem` (size bytes, 64-byte aligned, at most 4 GB - 1) an empty memtable. */
 extern LsmMemtable *lsm_memtable_init(void *mem, size_t size);
 
-/* Bytes that one entry takes at the most. */
+/*
+ * Bytes to set aside for one entry.  The cost of a batch is the sum over its
+ * entries.
+ */
 extern size_t lsm_memtable_cost(size_t user_key_len, size_t value_len);
 
-/* Sets cost bytes aside; false (and nothing changed) if there is not that much left. */
+/*
+ * Sets cost bytes aside; false (and nothing changed) if there is not that much
+ * left.  May take some 40 bytes more where there are, or 4 less: the first
+ * entry's tower is measured exactly, and wastes nothing.
+ */
 extern bool lsm_memtable_reserve(LsmMemtable *mt, size_t cost, LsmMemRoom *room);
 
 /* Inserts a copy; cannot fail within a room reserved with lsm_memtable_cost.  (user_key, seq) must be new. */
@@ -43,11 +51,13 @@ extern void lsm_memtable_add(LsmMemtable *mt, LsmMemRoom *room, uint64_t seq, Ls
 typedef bool (*LsmVisit)(void *arg, LsmSlice ikey, LsmSlice value, volatile uint8_t *hint);
 extern bool lsm_memtable_get(LsmMemtable *mt, LsmSlice user_key, uint64_t max_seq, LsmVisit visit, void *arg);
 
-/* NULL when out of memory.  The current node's hint byte: lsm_memtable_iter_hint. */
+/* Sees entries added meanwhile, too, where it has not passed yet.  NULL when out of memory. */
 extern LsmIter *lsm_memtable_iter(LsmMemtable *mt);
+/* The current node's hint byte; NULL if `it` is no memtable's iterator or not valid. */
+extern volatile uint8_t *lsm_memtable_iter_hint(LsmIter *it);
 
-extern size_t lsm_memtable_used(const LsmMemtable *mt);	   /* bytes */
-extern size_t lsm_memtable_size(const LsmMemtable *mt);	   /* bytes, as given to init */
+extern size_t lsm_memtable_used(const LsmMemtable *mt); /* bytes */
+extern size_t lsm_memtable_size(const LsmMemtable *mt); /* bytes, as given to init */
 extern uint64_t lsm_memtable_entries(const LsmMemtable *mt);
 
 #endif

@@ -1,0 +1,634 @@
+/*
+ * test_memtable.c - the skiplist.
+ *
+ * Invariants: the entries are those that were added, in the order of internal
+ * keys, in both directions; a seek finds the first entry not before its target;
+ * get visits a key's versions from the newest allowed to the oldest; rooms never
+ * overlap, and a reserve fails only when there is too little left.  All of it
+ * while others insert: a reader sees everything that was added before it began,
+ * never anything half made or out of order.  The arena may be mapped elsewhere.
+ */
+#define _GNU_SOURCE
+#include "engine/test/test.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "engine/coding.h"
+#include "engine/memtable.h"
+
+static LsmMemtable *
+new_memtable(size_t size)
+{
+	void *mem = aligned_alloc(64, (size + 63) & ~(size_t) 63);
+
+	memset(mem, 0xa5, size); /* init must not rely on zeros */
+	return lsm_memtable_init(mem, size);
+}
+
+static LsmSlice
+text(const char *s)
+{
+	return lsm_slice(s, strlen(s));
+}
+
+static bool
+add(LsmMemtable *mt, const char *key, uint64_t seq, LsmType type, const char *value)
+{
+	LsmMemRoom room;
+
+	if (!lsm_memtable_reserve(mt, lsm_memtable_cost(strlen(key), strlen(value)), &room))
+		return false;
+	lsm_memtable_add(mt, &room, seq, type, text(key), text(value));
+	return true;
+}
+
+/* ---- get ---- */
+
+typedef struct Seen
+{
+	int count;
+	int stop_after;
+	char log[256];
+	volatile uint8_t *hint;
+} Seen;
+
+static bool
+see(void *arg, LsmSlice ikey, LsmSlice value, volatile uint8_t *hint)
+{
+	Seen *seen = arg;
+	LsmSlice user = lsm_ikey_user(ikey);
+	size_t len = strlen(seen->log);
+
+	snprintf(seen->log + len, sizeof(seen->log) - len, "%.*s@%d%s=%.*s ", (int) user.len, user.data,
+			 (int) lsm_ikey_seq(ikey), lsm_ikey_type(ikey) == LSM_TYPE_DELETION ? "-" : "", (int) value.len, value.data);
+	seen->hint = hint;
+	return ++seen->count != seen->stop_after;
+}
+
+static bool
+get_is(LsmMemtable *mt, const char *key, uint64_t max_seq, int stop_after, const char *expected)
+{
+	Seen seen = {.stop_after = stop_after};
+	bool to_the_end = lsm_memtable_get(mt, text(key), max_seq, see, &seen);
+
+	if (strcmp(seen.log, expected) != 0)
+		fprintf(stderr, "get %s: \"%s\"\n", key, seen.log);
+	return strcmp(seen.log, expected) == 0 && to_the_end == (stop_after == 0 || seen.count < stop_after);
+}
+
+static void
+test_get(void)
+{
+	LsmMemtable *mt = new_memtable(10000);
+	Seen seen = {.stop_after = 1};
+	LsmIter *it = lsm_memtable_iter(mt);
+	LsmIter *other = lsm_iter_empty(LSM_OK, NULL);
+
+	CHECK(get_is(mt, "a", LSM_MAX_SEQUENCE, 0, ""));
+	CHECK(!it->valid && it->status == LSM_OK && lsm_memtable_iter_hint(it) == NULL);
+	lsm_iter_seek_first(it);
+	CHECK(!it->valid);
+	lsm_iter_seek_last(it);
+	CHECK(!it->valid);
+
+	CHECK(add(mt, "b", 5, LSM_TYPE_VALUE, "five"));
+	CHECK(add(mt, "bb", 6, LSM_TYPE_VALUE, "six"));
+	CHECK(add(mt, "a", 7, LSM_TYPE_VALUE, ""));
+	CHECK(add(mt, "b", 9, LSM_TYPE_DELETION, ""));
+	CHECK(add(mt, "b", 2, LSM_TYPE_VALUE, "two"));
+	CHECK(add(mt, "", 3, LSM_TYPE_VALUE, "empty"));
+	CHECK(get_is(mt, "b", LSM_MAX_SEQUENCE, 0, "b@9-= b@5=five b@2=two "));
+	CHECK(get_is(mt, "b", 9, 1, "b@9-= "));
+	CHECK(get_is(mt, "b", 8, 0, "b@5=five b@2=two "));
+	CHECK(get_is(mt, "b", 5, 1, "b@5=five "));
+	CHECK(get_is(mt, "b", 4, 0, "b@2=two "));
+	CHECK(get_is(mt, "b", 1, 0, ""));
+	CHECK(get_is(mt, "bb", LSM_MAX_SEQUENCE, 0, "bb@6=six "));
+	CHECK(get_is(mt, "a", LSM_MAX_SEQUENCE, 0, "a@7= "));
+	CHECK(get_is(mt, "ab", LSM_MAX_SEQUENCE, 0, ""));
+	CHECK(get_is(mt, "c", LSM_MAX_SEQUENCE, 0, ""));
+	CHECK(get_is(mt, "", LSM_MAX_SEQUENCE, 0, "@3=empty "));
+	CHECK(!lsm_memtable_get(mt, (LsmSlice){NULL, 0}, LSM_MAX_SEQUENCE, see, &seen) && seen.count == 1);
+	CHECK(lsm_memtable_entries(mt) == 6);
+	CHECK(lsm_memtable_size(mt) == 10000);
+
+	/* the hint byte: 0 at first, one per version, the same by get and by iterator */
+	memset(&seen, 0, sizeof(seen));
+	lsm_memtable_get(mt, text("b"), 5, see, &seen); /* ends on b@2 */
+	CHECK(*seen.hint == 0);
+	*seen.hint = 7;
+	lsm_iter_seek_first(it); /* "" a b@9 b@5 b@2 bb */
+	for (int i = 0; i < 4; i++)
+	{
+		CHECK(it->valid && *lsm_iter_hint(it) == 0 && lsm_memtable_iter_hint(it) == lsm_iter_hint(it));
+		lsm_iter_next(it);
+	}
+	CHECK(*lsm_iter_hint(it) == 7 && it->value.len == 3 && lsm_iter_hint(it) == seen.hint);
+	CHECK(lsm_memtable_iter_hint(other) == NULL && lsm_iter_hint(other) == NULL);
+	CHECK(get_is(mt, "b", 4, 0, "b@2=two "));
+	lsm_iter_close(it);
+	lsm_iter_close(other);
+	free(mt);
+}
+
+/* An iterator that holds nothing but a status. */
+static void
+test_empty_iterator(void)
+{
+	LsmError err;
+	LsmStatus status = lsm_fail(&err, LSM_CORRUPT, 0, "x", 5, "bad");
+	LsmIter *it = lsm_iter_empty(status, &err);
+
+	lsm_iter_seek_first(it);
+	lsm_iter_seek_last(it);
+	lsm_iter_seek(it, lsm_slice("12345678", 8));
+	CHECK(!it->valid && it->status == LSM_CORRUPT && it->err.offset == 5 && strcmp(it->err.file, "x") == 0);
+	lsm_iter_close(it);
+}
+
+/* ---- against a sorted array ---- */
+
+typedef struct Entry
+{
+	LsmBuf ikey;
+	uint32_t value_len; /* the value's bytes follow from the sequence */
+} Entry;
+
+static unsigned char
+value_byte(uint64_t seq, size_t i)
+{
+	return (unsigned char) (seq * 131 + i);
+}
+
+static int
+entry_order(const void *a, const void *b)
+{
+	return lsm_ikey_compare(lsm_buf_slice(&((const Entry *) a)->ikey), lsm_buf_slice(&((const Entry *) b)->ikey));
+}
+
+static bool
+stands_on(LsmIter *it, const Entry *entry)
+{
+	LsmSlice ikey = lsm_buf_slice(&entry->ikey);
+
+	if (!it->valid || it->key.len != ikey.len || memcmp(it->key.data, ikey.data, ikey.len) != 0 ||
+		it->value.len != entry->value_len)
+		return false;
+	for (size_t i = 0; i < it->value.len; i++)
+		if ((unsigned char) it->value.data[i] != value_byte(lsm_ikey_seq(ikey), i))
+			return false;
+	return true;
+}
+
+/* Keys with shared beginnings, of all lengths from 0, with bytes 0 and 255, and often equal. */
+static size_t
+random_key(uint64_t *rnd, char *key)
+{
+	static const char bytes[] = {0, 'a', 'b', (char) 255};
+	size_t len = test_random(rnd) % 7;
+
+	if (test_random(rnd) % 50 == 0)
+		len = 300;
+	for (size_t i = 0; i < len; i++)
+		key[i] = bytes[test_random(rnd) % 4];
+	return len;
+}
+
+static void
+compare_walks(LsmIter *it, const Entry *entries, int n, uint64_t *rnd)
+{
+	int wrong = 0, at = -1;
+
+	lsm_iter_seek_first(it);
+	for (int i = 0; i < n; i++, lsm_iter_next(it))
+		wrong += !stands_on(it, &entries[i]);
+	wrong += it->valid;
+	lsm_iter_seek_last(it);
+	for (int i = n - 1; i >= 0; i--, lsm_iter_prev(it))
+		wrong += !stands_on(it, &entries[i]);
+	wrong += it->valid;
+	CHECK(wrong == 0);
+
+	/* to and fro */
+	for (int step = 0; step < 4 * n; step++)
+	{
+		uint64_t what = test_random(rnd) % 20;
+
+		if (what == 0 || at < 0 || at >= n)
+		{
+			char key[320];
+			Entry target = {0};
+			size_t len = random_key(rnd, key);
+
+			lsm_ikey_append(&target.ikey, lsm_slice(key, len), test_random(rnd) % (uint64_t) (n + 2), LSM_TYPE_FOR_SEEK);
+			lsm_iter_seek(it, lsm_buf_slice(&target.ikey));
+			for (at = 0; at < n && entry_order(&entries[at], &target) < 0;)
+				at++;
+			lsm_buf_free(&target.ikey);
+		}
+		else if (what < 11)
+		{
+			lsm_iter_next(it);
+			at++;
+		}
+		else
+		{
+			lsm_iter_prev(it);
+			at--;
+		}
+		wrong += at >= 0 && at < n ? !stands_on(it, &entries[at]) : it->valid;
+	}
+	CHECK(wrong == 0);
+}
+
+static void
+test_random_entries(uint64_t seed, int n)
+{
+	LsmMemtable *mt = new_memtable(1 << 20);
+	size_t empty = lsm_memtable_used(mt), costs = 0;
+	Entry *entries = calloc((size_t) n, sizeof(Entry));
+	uint64_t rnd = seed;
+	int batches = 0;
+	LsmIter *it;
+
+	for (int i = 0; i < n;)
+	{
+		/* a batch of 1 to 20 entries in one room */
+		int batch = 1 + (int) (test_random(&rnd) % 20);
+		char keys[20][320], value[300];
+		size_t lens[20], cost = 0;
+		LsmMemRoom room;
+
+		if (batch > n - i)
+			batch = n - i;
+		for (int j = 0; j < batch; j++)
+		{
+			lens[j] = random_key(&rnd, keys[j]);
+			entries[i + j].value_len = (uint32_t) (test_random(&rnd) % (test_random(&rnd) % 2 ? 9 : 300));
+			cost += lsm_memtable_cost(lens[j], entries[i + j].value_len);
+		}
+		CHECK(lsm_memtable_reserve(mt, cost, &room));
+		costs += cost;
+		batches++;
+		for (int j = 0; j < batch; j++, i++)
+		{
+			uint64_t seq = (uint64_t) i + 1;
+			LsmType type = test_random(&rnd) % 4 ? LSM_TYPE_VALUE : LSM_TYPE_DELETION;
+
+			for (size_t b = 0; b < entries[i].value_len; b++)
+				value[b] = (char) value_byte(seq, b);
+			lsm_memtable_add(mt, &room, seq, type, lsm_slice(keys[j], lens[j]), lsm_slice(value, entries[i].value_len));
+			lsm_ikey_append(&entries[i].ikey, lsm_slice(keys[j], lens[j]), seq, type);
+			memset(keys[j], 0xee, lens[j]); /* the memtable made a copy */
+		}
+		CHECK(room.next <= room.end);
+	}
+	qsort(entries, (size_t) n, sizeof(Entry), entry_order);
+	CHECK(lsm_memtable_entries(mt) == (uint64_t) n);
+	CHECK(lsm_memtable_used(mt) - empty <= costs + (size_t) batches * 40); /* first entries' towers of 12 */
+	it = lsm_memtable_iter(mt);
+	compare_walks(it, entries, n, &rnd);
+	lsm_iter_close(it);
+	for (int i = 0; i < n; i++)
+		lsm_buf_free(&entries[i].ikey);
+	free(entries);
+	free(mt);
+}
+
+/* ---- the arena's end ---- */
+
+static void
+test_full(uint64_t seed)
+{
+	for (int size = 256; size < 1400; size += 1 + (int) (test_random(&seed) % 13))
+	{
+		LsmMemtable *mt = new_memtable((size_t) size);
+		int added = 0, found = 0, wrong = 0;
+		LsmIter *it = lsm_memtable_iter(mt);
+
+		for (;;)
+		{
+			int n = 1 + (int) (test_random(&seed) % 3);
+			size_t cost = (size_t) n * lsm_memtable_cost(3, 8);
+			size_t left = lsm_memtable_size(mt) - lsm_memtable_used(mt);
+			uint32_t before = (uint32_t) lsm_memtable_used(mt);
+			LsmMemRoom room = {1, 2, 3};
+
+			/* fails exactly when there is not that much left, and then changes nothing */
+			if (!lsm_memtable_reserve(mt, cost, &room))
+			{
+				wrong += cost <= left || lsm_memtable_used(mt) != before;
+				break;
+			}
+			wrong += cost > left || room.next != before || room.end != lsm_memtable_used(mt);
+			for (int i = 0; i < n; i++)
+			{
+				char key[16];
+
+				snprintf(key, sizeof(key), "%03d", (added * 7) % 1000);
+				lsm_memtable_add(mt, &room, (uint64_t) ++added, LSM_TYPE_VALUE, text(key), text("12345678"));
+			}
+			wrong += room.next > room.end || lsm_memtable_used(mt) > lsm_memtable_size(mt);
+		}
+		for (lsm_iter_seek_first(it); it->valid; lsm_iter_next(it))
+			found++;
+		wrong += found != added;
+		if (wrong)
+			fprintf(stderr, "size %d: %d wrong, %d of %d found\n", size, wrong, found, added);
+		CHECK(wrong == 0);
+		lsm_iter_close(it);
+		free(mt);
+	}
+	{
+		LsmMemtable *mt = new_memtable(4096);
+		LsmMemRoom room;
+
+		CHECK(!lsm_memtable_reserve(mt, SIZE_MAX, &room) && !lsm_memtable_reserve(mt, (size_t) UINT32_MAX + 1, &room));
+		CHECK(lsm_memtable_reserve(mt, 0, &room) && room.next == room.end);
+		CHECK(lsm_memtable_reserve(mt, 4096 - lsm_memtable_used(mt), &room));
+		CHECK(!lsm_memtable_reserve(mt, 1, &room));
+		free(mt);
+	}
+}
+
+/* Nothing of a room is wasted when each entry is its own batch: what the benchmark's figures rest on. */
+static void
+test_waste(void)
+{
+	LsmMemtable *mt = new_memtable(1 << 20);
+	size_t empty = lsm_memtable_used(mt);
+	int n = 0;
+	char key[32];
+
+	for (; n < 5000; n++)
+	{
+		snprintf(key, sizeof(key), "key-%012d", n);
+		CHECK(add(mt, key, (uint64_t) n + 1, LSM_TYPE_VALUE, "12345678901234567890"));
+	}
+	/* 16 of key, 8 of trailer, 20 of value; less than 20 for header, tower and alignment */
+	CHECK((lsm_memtable_used(mt) - empty) / (size_t) n < 44 + 20);
+	free(mt);
+}
+
+/* ---- threads ---- */
+
+enum
+{
+	WRITERS = 4,
+	READERS = 2,
+	EACH = 4000,
+	BATCH = 5
+};
+
+typedef struct Crowd
+{
+	LsmMemtable *mt;
+	uint64_t seed;
+	bool in_order;                  /* all add at the same place, and so fight for the same links */
+	_Atomic uint32_t done[WRITERS]; /* entries of each writer that are in */
+	_Atomic int wrong;
+	_Atomic bool stop;
+} Crowd;
+
+typedef struct Member
+{
+	Crowd *crowd;
+	uint32_t me;
+} Member;
+
+/* Writer and number make the key; writers' keys lie between each other's. */
+static void
+crowd_key(const Crowd *crowd, char *key, uint32_t writer, uint32_t i)
+{
+	snprintf(key, 32, "%08x%02u", crowd->in_order ? i : i * 2654435761u, writer);
+}
+
+static uint64_t
+crowd_seq(uint32_t writer, uint32_t i)
+{
+	return (uint64_t) i * WRITERS + writer + 1;
+}
+
+/* Keeps writers that fight for one place close together: two of them are enough for a collision. */
+static void
+wait_for_neighbour(Crowd *crowd, uint32_t me, uint32_t i)
+{
+	_Atomic uint32_t *neighbour = &crowd->done[me ^ 1];
+
+	while (atomic_load(neighbour) < i)
+		sched_yield();
+}
+
+static void *
+write_crowd(void *arg)
+{
+	Member *m = arg;
+	Crowd *crowd = m->crowd;
+	char key[32];
+
+	for (uint32_t i = 0; i < EACH; i += BATCH)
+	{
+		LsmMemRoom room;
+
+		if (crowd->in_order)
+			wait_for_neighbour(crowd, m->me, i);
+		if (!lsm_memtable_reserve(crowd->mt, BATCH * lsm_memtable_cost(10, 10), &room))
+		{
+			atomic_fetch_add(&crowd->wrong, 1);
+			atomic_store(&crowd->done[m->me], EACH); /* nobody need wait */
+			return NULL;
+		}
+		for (uint32_t j = i; j < i + BATCH; j++)
+		{
+			crowd_key(crowd, key, m->me, j);
+			lsm_memtable_add(crowd->mt, &room, crowd_seq(m->me, j), LSM_TYPE_VALUE, text(key), text(key));
+			atomic_store_explicit(&crowd->done[m->me], j + 1, memory_order_release);
+		}
+		if (room.next > room.end)
+			atomic_fetch_add(&crowd->wrong, 1);
+	}
+	return NULL;
+}
+
+static bool
+key_is_value(LsmSlice ikey, LsmSlice value)
+{
+	return ikey.len == 18 && value.len == 10 && memcmp(ikey.data, value.data, 10) == 0;
+}
+
+static bool
+see_once(void *arg, LsmSlice ikey, LsmSlice value, volatile uint8_t *hint)
+{
+	*(int *) arg += key_is_value(ikey, value) ? 1 : 100;
+	__atomic_store_n(hint, 1, __ATOMIC_RELAXED);
+	return true;
+}
+
+/* Walks the whole list again and again, and looks up what must be there. */
+static void *
+read_crowd(void *arg)
+{
+	Member *m = arg;
+	Crowd *crowd = m->crowd;
+	uint64_t rnd = crowd->seed + m->me;
+	LsmIter *it = lsm_memtable_iter(crowd->mt);
+	char key[32];
+
+	while (!atomic_load(&crowd->stop))
+	{
+		uint64_t before = 0, count = 0;
+		LsmSlice last = {NULL, 0};
+
+		for (uint32_t w = 0; w < WRITERS; w++)
+		{
+			uint32_t done = atomic_load_explicit(&crowd->done[w], memory_order_acquire);
+
+			before += done;
+			for (int i = 0; i < 50 && done > 0; i++)
+			{
+				int seen = 0;
+
+				crowd_key(crowd, key, w, (uint32_t) (test_random(&rnd) % done));
+				lsm_memtable_get(crowd->mt, text(key), LSM_MAX_SEQUENCE, see_once, &seen);
+				if (seen != 1)
+					atomic_fetch_add(&crowd->wrong, 1);
+			}
+		}
+		if (test_random(&rnd) % 2)
+			for (lsm_iter_seek_first(it); it->valid; lsm_iter_next(it), count++)
+			{
+				if ((count > 0 && lsm_ikey_compare(last, it->key) >= 0) || !key_is_value(it->key, it->value))
+					atomic_fetch_add(&crowd->wrong, 1);
+				last = it->key;
+			}
+		else
+			for (lsm_iter_seek_last(it); it->valid; lsm_iter_prev(it), count++)
+			{
+				if ((count > 0 && lsm_ikey_compare(last, it->key) <= 0) || !key_is_value(it->key, it->value))
+					atomic_fetch_add(&crowd->wrong, 1);
+				last = it->key;
+			}
+		if (count < before) /* backward, too: what was there before the walk is met by every search */
+			atomic_fetch_add(&crowd->wrong, 1);
+	}
+	lsm_iter_close(it);
+	return NULL;
+}
+
+static void
+check_crowd(Crowd *crowd)
+{
+	uint32_t found[WRITERS] = {0};
+	LsmIter *it = lsm_memtable_iter(crowd->mt);
+	char last[10] = "";
+	int wrong = 0;
+
+	for (lsm_iter_seek_first(it); it->valid; lsm_iter_next(it))
+	{
+		uint32_t w = (uint32_t) (it->key.data[9] - '0');
+
+		wrong += !key_is_value(it->key, it->value) || memcmp(last, it->key.data, 10) >= 0 || w >= WRITERS;
+		memcpy(last, it->key.data, 10);
+		found[w % WRITERS]++;
+	}
+	lsm_iter_close(it);
+	for (uint32_t w = 0; w < WRITERS; w++)
+	{
+		char key[32];
+
+		CHECK(found[w] == EACH);
+		for (uint32_t i = 0; i < EACH; i++)
+		{
+			int seen = 0;
+
+			crowd_key(crowd, key, w, i);
+			lsm_memtable_get(crowd->mt, text(key), LSM_MAX_SEQUENCE, see_once, &seen);
+			wrong += seen != 1;
+		}
+	}
+	CHECK(wrong == 0 && atomic_load(&crowd->wrong) == 0);
+	CHECK(lsm_memtable_entries(crowd->mt) == WRITERS * EACH);
+}
+
+static void
+test_threads(uint64_t seed, bool in_order)
+{
+	Crowd crowd = {.mt = new_memtable(2 << 20), .seed = seed, .in_order = in_order};
+	pthread_t threads[WRITERS + READERS];
+	Member members[WRITERS + READERS];
+
+	for (uint32_t i = 0; i < WRITERS + READERS; i++)
+	{
+		members[i] = (Member){&crowd, i};
+		pthread_create(&threads[i], NULL, i < WRITERS ? write_crowd : read_crowd, &members[i]);
+	}
+	for (int i = 0; i < WRITERS; i++)
+		pthread_join(threads[i], NULL);
+	atomic_store(&crowd.stop, true);
+	for (int i = WRITERS; i < WRITERS + READERS; i++)
+		pthread_join(threads[i], NULL);
+	check_crowd(&crowd);
+	free(crowd.mt);
+}
+
+/* Processes, each with the arena mapped at another address. */
+static void
+test_processes(void)
+{
+	size_t size = 2 << 20;
+	int fd = memfd_create("arena", 0);
+	pid_t pids[WRITERS];
+	Crowd crowd = {0};
+
+	CHECK(ftruncate(fd, (off_t) size) == 0);
+	crowd.mt = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	lsm_memtable_init(crowd.mt, size);
+	for (uint32_t i = 0; i < WRITERS; i++)
+	{
+		pids[i] = fork();
+		if (pids[i] == 0)
+		{
+			Member m = {&crowd, i};
+			LsmMemtable *theirs = crowd.mt;
+
+			crowd.mt = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+			munmap(theirs, size);
+			write_crowd(&m);
+			_exit(crowd.mt != theirs && atomic_load(&crowd.wrong) == 0 ? 0 : 1);
+		}
+	}
+	for (int i = 0; i < WRITERS; i++)
+	{
+		int status;
+
+		waitpid(pids[i], &status, 0);
+		CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+	}
+	check_crowd(&crowd);
+	munmap(crowd.mt, size);
+	close(fd);
+}
+
+int
+main(int argc, char **argv)
+{
+	uint64_t seed = argc > 1 ? strtoull(argv[1], NULL, 0) : (uint64_t) getpid() * 7919 + 1;
+
+	printf("seed %llu\n", (unsigned long long) seed);
+	fflush(stdout);
+	test_get();
+	test_empty_iterator();
+	for (int n = 1; n < 900; n = n * 2 + 1)
+		test_random_entries(seed + (uint64_t) n, n);
+	test_full(seed);
+	test_waste();
+	test_threads(seed, false);
+	test_threads(seed, true);
+	test_processes();
+	return test_done();
+}
