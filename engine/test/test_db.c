@@ -374,11 +374,11 @@ test_refusals(void)
 	start_dir();
 	small_options(&options);
 	MUST(lsm_open(env, &options, &db, &err), &err);
-	for (int i = 0; i < 5000; i++)
+	for (int i = 0; i < 4000; i++)
 	{
 		char key[16];
 
-		snprintf(key, sizeof(key), "key%06d", i * 7919 % 5000);
+		snprintf(key, sizeof(key), "key%06d", i * 7919 % 4000);
 		put(db, text(key), text("some value of no importance whatsoever, of a hundred bytes or so, to fill the tables"));
 	}
 	lsm_close(db);
