@@ -125,12 +125,12 @@ lsm_install_locked(LsmDb *db, LsmEdit *edit, int retire, uint64_t last_seq, LsmE
 	{
 		uint64_t number = lsm_new_file_number(db);
 
-		edit->next_file = atomic_load(&shared->next_file);
+		edit->next_file = lsm_next_file_to_write(db, edit->log_number);
 		status = lsm_manifest_roll(&db->manifest, db->env, number, edit, files, err);
 	}
 	else
 	{
-		edit->next_file = atomic_load(&shared->next_file);
+		edit->next_file = lsm_next_file_to_write(db, edit->log_number);
 		status = lsm_manifest_append(&db->manifest, edit, err);
 	}
 	if (status != LSM_OK)

@@ -36,4 +36,16 @@ extern LsmStatus lsm_sweep_all(LsmDb *db, const LsmFiles *files, uint64_t manife
 /* Makes arenas of flushed memtables free again that no reader can be looking at.  Any process, no lock held. */
 extern void lsm_reclaim(LsmDb *db);
 
+/*
+ * The next file number as the manifest is to tell it.  LevelDB wants it above
+ * the log number, which in a stamped store is a position in another journal.
+ */
+static inline uint64_t
+lsm_next_file_to_write(LsmDb *db, uint64_t log_number)
+{
+	uint64_t next = atomic_load(&db->shared->next_file);
+
+	return next > log_number ? next : log_number + 1;
+}
+
 #endif

@@ -330,7 +330,7 @@ write_manifest(Recovery *r, uint64_t position, LsmError *err)
 	if (status != LSM_OK)
 		return status;
 	edit.log_number = position;
-	edit.next_file = atomic_load(&db->shared->next_file);
+	edit.next_file = lsm_next_file_to_write(db, position);
 	edit.last_seq = r->last_seq;
 	return lsm_manifest_roll(&db->manifest, db->env, number, &edit, r->files, err);
 }

@@ -71,7 +71,7 @@ for my $round (1 .. $rounds)
 	{
 		# one backend: WAL buffers are lost, our files survive, transaction ids are handed out again
 		my $victim = $node->safe_psql('postgres',
-			q{SELECT pid FROM pg_stat_activity WHERE query LIKE '%pairs%' AND pid <> pg_backend_pid() ORDER BY random() LIMIT 1});
+			q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() ORDER BY random() LIMIT 1});
 		kill 'KILL', $victim;
 	}
 	elsif ($round % 4 == 2)
