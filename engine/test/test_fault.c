@@ -1,0 +1,389 @@
+/*
+ * test_fault.c - one operation on the disk fails, and the process lives on.
+ *
+ * A script of batches, flushes, compactions, reads and reopenings runs once for
+ * every n and every kind of fault: the nth operation that changes the disk fails
+ * with EIO or ENOSPC, once or from then on, or the nth that looks at it fails
+ * with EIO.
+ *
+ * - The error has the right status and errno and names a file.
+ * - What is read after the error is right or an error, never wrong.
+ * - The disk is then well again.  The store may go on at once or refuse (its log
+ *   may have an unknown end); opened anew, at the latest, it works.
+ * - Nothing acknowledged with sync is lost, nothing else appears but whole
+ *   batches in order, of which the failed one may be the last; also when the
+ *   machine loses power after the fault.
+ *
+ * FAULT_SEED=n and FAULT_KIND=n, FAULT_N=n repeat one.
+ */
+#include <errno.h>
+
+#include "engine/env_sim.h"
+#include "engine/test/model.h"
+
+#define STEPS 45
+
+typedef struct Kind
+{
+	const char *name;
+	bool reading;
+	int os_errno;
+	bool sticky;
+} Kind;
+
+static const Kind kinds[] = {
+	{"EIO once", false, EIO, false},
+	{"EIO from then on", false, EIO, true},
+	{"ENOSPC once", false, ENOSPC, false},
+	{"ENOSPC from then on", false, ENOSPC, true},
+	{"EIO while reading, once", true, EIO, false},
+	{"EIO while reading, from then on", true, EIO, true},
+};
+#define NUM_KINDS ((int) (sizeof(kinds) / sizeof(kinds[0])))
+
+typedef struct Script
+{
+	uint64_t seed;
+	uint64_t random;
+	int kind;
+	uint64_t n;
+	LsmOptions options;
+	Keys keys;
+	LsmEnv *env;
+	LsmDb *db;
+	LsmBatch batch;
+	History history;
+	int durable; /* so many batches must be there */
+	int failed;  /* the batch whose write failed: there or not; -1: none */
+	Cell *found;
+} Script;
+
+static LsmError err;
+static uint64_t went_on;   /* the store took writes at once after the fault */
+static uint64_t refused;   /* ... only after it was opened anew */
+static uint64_t unnoticed; /* the fault hit something that may fail (removing an old file) */
+
+static void
+fail(Script *script, const char *text)
+{
+	fprintf(stderr,
+			"test_fault: seed %llu, %s at operation %llu: %s\n"
+			"repeat with: FAULT_SEED=%llu FAULT_KIND=%d FAULT_N=%llu build/test/test_fault\n",
+			(unsigned long long) script->seed, kinds[script->kind].name, (unsigned long long) script->n, text,
+			(unsigned long long) script->seed, script->kind, (unsigned long long) script->n);
+	exit(1);
+}
+
+static void
+must(Script *script, LsmStatus status, const char *what)
+{
+	char text[512];
+
+	if (status == LSM_OK)
+		return;
+	snprintf(text, sizeof(text), "%s: %s: %s (file \"%s\", offset %llu)", what, lsm_status_name(status), err.text, err.file,
+			 (unsigned long long) err.offset);
+	fail(script, text);
+}
+
+/* An error that the fault explains. */
+static void
+check_error(Script *script, LsmStatus status)
+{
+	LsmStatus expected = kinds[script->kind].os_errno == ENOSPC ? LSM_NO_SPACE : LSM_IO;
+
+	if (status != err.status)
+		fail(script, "the status returned is not the one in the error");
+	if (status != expected && status != LSM_POISONED)
+		must(script, status, "the fault is reported as something else");
+	if (status == expected && err.os_errno != kinds[script->kind].os_errno)
+		fail(script, "the error has not the operating system's number");
+	if (err.file[0] == 0)
+		fail(script, "the error names no file");
+	if (err.text[0] == 0)
+		fail(script, "the error has no text");
+}
+
+/* Is script->found the state after some number of batches from `durable` on, with or without the failed one? */
+static bool
+is_possible(Script *script)
+{
+	Cell *state = model_state_new(&script->keys);
+	bool possible = false;
+	int without;
+	int i;
+
+	for (without = 0; without < 2 && !possible; without++)
+	{
+		memset(state, 0, script->keys.count * sizeof(Cell));
+		for (i = 0; i <= script->history.num_groups && !possible; i++)
+		{
+			possible = i >= script->durable && model_same(&script->keys, state, script->found);
+			if (i < script->history.num_groups && (without == 0 || i != script->failed))
+				model_apply(state, &script->history, i);
+		}
+	}
+	free(state);
+	return possible;
+}
+
+/* Reads everything; an error is allowed if `may_fail`. */
+static void
+read_and_check(Script *script, bool may_fail, const char *when)
+{
+	LsmRead read = {LSM_MAX_SEQUENCE, NULL, NULL};
+	char message[256];
+	char text[512];
+	LsmStatus status = model_read(script->db, &read, &script->keys, script->found, message, sizeof(message), &err);
+
+	if (status == LSM_INVALID && message[0])
+		fail(script, message);
+	if (status != LSM_OK && may_fail)
+		return;
+	must(script, status, when);
+	if (!is_possible(script))
+	{
+		snprintf(text, sizeof(text), "%s: wrong data", when);
+		fail(script, text);
+	}
+}
+
+static void
+report_damage(void *arg, const LsmError *what)
+{
+	err = *what;
+	must(arg, LSM_CORRUPT, "verify reports");
+}
+
+static LsmStatus
+write_one(Script *script, bool sync)
+{
+	LsmStatus status;
+
+	model_random_batch(&script->history, &script->keys, &script->batch, &script->random, 5, 250);
+	status = lsm_write(script->db, &script->batch, sync, NULL, &err);
+	if (status == LSM_OK && sync)
+		script->durable = script->history.num_groups;
+	return status;
+}
+
+static LsmStatus
+one_step(Script *script)
+{
+	int what = (int) (test_random(&script->random) % 100);
+	LsmSlice none = {NULL, 0};
+	LsmStatus status;
+
+	if (what < 75)
+	{
+		status = write_one(script, what < 25);
+		if (status != LSM_OK)
+			script->failed = script->history.num_groups - 1;
+		return status;
+	}
+	if (what < 82)
+	{
+		status = lsm_flush(script->db, &err);
+		if (status == LSM_OK)
+			script->durable = script->history.num_groups;
+		return status;
+	}
+	if (what < 88)
+		return lsm_compact_range(script->db, none, none, &err);
+	if (what < 94)
+	{
+		LsmBuf value = {0};
+		LsmRead read = {LSM_MAX_SEQUENCE, NULL, NULL};
+		LsmVersion version;
+		int key = (int) (test_random(&script->random) % script->keys.count);
+
+		status = lsm_get(script->db, &read, script->keys.keys[key], &value, &version, &err);
+		lsm_buf_free(&value);
+		return status == LSM_NOT_FOUND ? LSM_OK : status;
+	}
+	lsm_close(script->db);
+	script->db = NULL;
+	return lsm_open(script->env, &script->options, &script->db, &err);
+}
+
+static void
+script_options(Script *script)
+{
+	LsmOptions *options = &script->options;
+
+	lsm_options_init(options);
+	options->inline_work = true;
+	options->max_handles = 2;
+	options->memtable_slots = 2;
+	options->memtable_size = 4096 << test_random(&script->random) % 2;
+	options->block_cache_size = 16384;
+	options->file_size = 4096;
+	options->level1_size = 8192;
+	options->level_factor = 2;
+	options->level0_compact = 2;
+	options->manifest_size = 500;
+	options->table.block_size = 512;
+	options->table.zstd_level = 1;
+}
+
+/* After the fault: in the same process, after opening anew, and after losing power. */
+static void
+look_after(Script *script)
+{
+	LsmEnv *power_lost;
+	LsmStatus status;
+	int acknowledged;
+	int i;
+
+	if (script->db != NULL)
+	{
+		read_and_check(script, true, "reading while the disk is ill");
+		lsm_env_sim_set_fault(script->env, 0, 0, false);
+		lsm_env_sim_set_read_fault(script->env, 0, 0, false);
+		read_and_check(script, true, "reading after the fault");
+
+		acknowledged = 0;
+		for (i = 0; i < 5; i++)
+		{
+			status = write_one(script, true);
+			if (status != LSM_OK)
+			{
+				/* Then none of the later ones may be taken, or their order would be a guess. */
+				if (err.text[0] == 0)
+					fail(script, "a refused write has no text");
+				if (script->failed < 0)
+					script->failed = script->history.num_groups - 1;
+				else
+					script->history.num_groups--;
+				if (acknowledged > 0)
+					fail(script, "a write failed on a disk that is well again");
+			}
+			else
+				acknowledged++;
+		}
+		if (acknowledged == 5)
+			went_on++;
+		else if (acknowledged == 0)
+			refused++;
+		read_and_check(script, true, "reading after more writes");
+		lsm_close(script->db);
+		script->db = NULL;
+	}
+	lsm_env_sim_set_fault(script->env, 0, 0, false);
+	lsm_env_sim_set_read_fault(script->env, 0, 0, false);
+
+	/* Whichever comes first: another start of the process, or of the machine. */
+	must(script, lsm_env_sim_clone(script->env, script->n, &power_lost), "clone");
+	must(script, lsm_env_sim_reboot(power_lost, (LsmSimImage) (script->n % LSM_SIM_NUM_IMAGES), script->n), "reboot");
+	for (i = 0; i < 2; i++)
+	{
+		LsmEnv *env = i == 0 ? power_lost : script->env;
+		Cell *state = model_state_new(&script->keys);
+		History more = {0};
+		uint64_t files;
+		uint64_t entries;
+		int j;
+
+		must(script, lsm_open(env, &script->options, &script->db, &err), i == 0 ? "open after losing power" : "open anew");
+		read_and_check(script, false, i == 0 ? "reading after losing power" : "reading after opening anew");
+		must(script, lsm_verify(script->db, report_damage, script, &files, &entries, &err), "verify");
+		memcpy(state, script->found, script->keys.count * sizeof(Cell));
+		for (j = 0; j < 10; j++)
+		{
+			model_random_batch(&more, &script->keys, &script->batch, &script->random, 5, 250);
+			must(script, lsm_write(script->db, &script->batch, true, NULL, &err), "write after opening anew");
+			model_apply(state, &more, j);
+		}
+		lsm_close(script->db);
+		must(script, lsm_env_sim_reboot(env, LSM_SIM_SYNCED_ONLY, 1), "reboot");
+		must(script, lsm_open(env, &script->options, &script->db, &err), "open once more");
+		{
+			LsmRead read = {LSM_MAX_SEQUENCE, NULL, NULL};
+			char message[256];
+
+			must(script, model_read(script->db, &read, &script->keys, script->found, message, sizeof(message), &err),
+				 "read once more");
+			if (!model_same(&script->keys, state, script->found))
+				fail(script, "what was written after the fault is not there");
+		}
+		lsm_close(script->db);
+		script->db = NULL;
+		model_history_free(&more);
+		free(state);
+	}
+	lsm_env_sim_free(power_lost);
+}
+
+/* False if the script was over before its nth operation. */
+static bool
+run(uint64_t seed, int kind, uint64_t n)
+{
+	Script script = {.seed = seed, .random = seed * 15485863 + 1, .kind = kind, .n = n, .failed = -1};
+	const Kind *fault = &kinds[kind];
+	LsmStatus status;
+	bool hit;
+	int i;
+
+	script_options(&script);
+	script.keys = model_keys_new(seed, 40, true);
+	script.found = model_state_new(&script.keys);
+	must(&script, lsm_env_sim_new(seed + n, &script.env), "new disk");
+	if (fault->reading)
+		lsm_env_sim_set_read_fault(script.env, n, fault->os_errno, fault->sticky);
+	else
+		lsm_env_sim_set_fault(script.env, n, fault->os_errno, fault->sticky);
+
+	memset(&err, 0, sizeof(err));
+	status = lsm_open(script.env, &script.options, &script.db, &err);
+	for (i = 0; i < STEPS && status == LSM_OK; i++)
+		status = one_step(&script);
+	hit = lsm_env_sim_faults(script.env) > 0;
+	if (status != LSM_OK)
+	{
+		if (!hit)
+			must(&script, status, "without a fault");
+		check_error(&script, status);
+	}
+	else if (hit)
+		unnoticed++;
+	if (hit)
+		look_after(&script);
+	else
+		lsm_close(script.db);
+
+	lsm_env_sim_free(script.env);
+	lsm_batch_free(&script.batch);
+	model_history_free(&script.history);
+	model_keys_free(&script.keys);
+	free(script.found);
+	return hit;
+}
+
+int
+main(void)
+{
+	const char *seed_text = getenv("FAULT_SEED");
+	const char *kind_text = getenv("FAULT_KIND");
+	const char *n_text = getenv("FAULT_N");
+	uint64_t seed = seed_text ? strtoull(seed_text, NULL, 10) : 1;
+	uint64_t last = seed_text ? seed : 3;
+	int kind;
+
+	for (; seed <= last; seed++)
+	{
+		for (kind = kind_text ? atoi(kind_text) : 0; kind < (kind_text ? atoi(kind_text) + 1 : NUM_KINDS); kind++)
+		{
+			uint64_t n = n_text ? strtoull(n_text, NULL, 10) : 1;
+
+			went_on = refused = unnoticed = 0;
+			while (run(seed, kind, n) && n_text == NULL)
+				n++;
+			printf("seed %llu, %s: %llu operations; the store went on at once %llu times, after reopening %llu times; %llu "
+				   "faults were of no consequence\n",
+				   (unsigned long long) seed, kinds[kind].name, (unsigned long long) n - 1,
+				   (unsigned long long) went_on, (unsigned long long) refused, (unsigned long long) unnoticed);
+			CHECK(n_text || n > 50);
+		}
+	}
+	return test_done();
+}
