@@ -2,13 +2,16 @@
  * merge.c - many iterators as one, in the order of internal keys.
  *
  * A binary heap of the children that stand on an entry; its root is the current
- * one.  After a step of the root only it can be out of place: while it stays
- * ahead of the better of its two children in the heap (one of them is the
- * runner-up of all), nothing moves.  That runner-up is remembered, so a long
- * stretch out of one child costs one comparison an entry.
+ * one.  A step of the root can only put the root out of place, and it is in place
+ * as long as it is ahead of the better of its two children, who is second of all.
+ * Which of the two that is gets remembered, so that a long stretch out of one
+ * child costs one comparison an entry.
  *
- * Going backward the order is turned round.  A change of direction repositions
- * all other children just behind (or before) the current key.
+ * Equal keys come in the order of the children, so no two entries are equal, and
+ * going backward is the same with the order turned round.  While there is a
+ * current entry, every other child stands on its first entry beyond it in the
+ * direction we go; a change of direction puts it there anew.  A child that a
+ * memtable backs may have grown meanwhile: a search finds what is there now.
  */
 #include "engine/iter.h"
 
@@ -21,23 +24,27 @@ typedef struct MergeIter
 {
 	LsmIter base;
 	bool backward;
-	int n;              /* children */
-	int nheap;          /* those that are valid */
-	LsmIter *runner_up; /* second best, NULL: not known */
-	LsmBuf key;         /* copy of the current key while directions change */
+	int n;
+	int nheap;          /* children that are valid */
+	int second;         /* place in the heap (1 or 2) of the one that comes after the root; 0: not known */
 	LsmIter **children; /* in the order given: earlier ones win on equal keys */
 	int *heap;          /* indexes into children */
 } MergeIter;
+
+/* The order of all entries: by key, then by child. */
+static inline bool
+before(LsmSlice a_key, int a, LsmSlice b_key, int b)
+{
+	int c = lsm_ikey_compare(a_key, b_key);
+
+	return c != 0 ? c < 0 : a < b;
+}
 
 /* Does child a come before child b in the direction we go? */
 static inline bool
 ahead(const MergeIter *m, int a, int b)
 {
-	int c = lsm_ikey_compare(m->children[a]->key, m->children[b]->key);
-
-	if (c == 0)
-		return m->backward ? a > b : a < b;
-	return m->backward ? c > 0 : c < 0;
+	return before(m->children[a]->key, a, m->children[b]->key, b) != m->backward;
 }
 
 static void
@@ -100,7 +107,7 @@ build(MergeIter *m)
 	}
 	for (int i = m->nheap / 2 - 1; i >= 0; i--)
 		sift_down(m, i);
-	m->runner_up = NULL;
+	m->second = 0;
 	show(m);
 }
 
@@ -148,76 +155,64 @@ merge_seek(LsmIter *base, LsmSlice target)
 static void
 settle(MergeIter *m)
 {
-	LsmIter *root = m->children[m->heap[0]];
+	int *heap = m->heap;
+	LsmIter *root = m->children[heap[0]];
 
 	if (!root->valid)
 	{
 		if (failed(m, root))
 			return;
-		m->heap[0] = m->heap[--m->nheap];
-		m->runner_up = NULL;
+		heap[0] = heap[--m->nheap];
+		m->second = 0;
 		if (m->nheap > 0)
 			sift_down(m, 0);
 	}
 	else if (m->nheap > 1)
 	{
-		int second = 1;
-
-		if (m->runner_up == NULL)
+		if (m->second == 0)
+			m->second = m->nheap > 2 && ahead(m, heap[2], heap[1]) ? 2 : 1;
+		if (ahead(m, heap[m->second], heap[0]))
 		{
-			if (m->nheap > 2 && ahead(m, m->heap[2], m->heap[1]))
-			{
-				/* keep the better one in the left place, so that it need not be looked for again */
-				int item = m->heap[1];
+			int item = heap[0];
 
-				m->heap[1] = m->heap[2];
-				sift_down(m, 1);
-				m->heap[2] = item;
-				sift_down(m, 2);
-			}
-			m->runner_up = m->children[m->heap[1]];
-		}
-		if (ahead(m, m->heap[second], m->heap[0]))
-		{
-			m->runner_up = NULL;
-			sift_down(m, 0);
+			heap[0] = heap[m->second];
+			heap[m->second] = item;
+			sift_down(m, m->second);
+			m->second = 0;
 		}
 	}
 	show(m);
 }
 
-/* Puts every child but the current one on the far side of the current key. */
+/*
+ * Changes direction: puts every child but the current one beyond the current
+ * entry.  That one does not move, so its key may be borrowed all the while.
+ */
 static void
 turn(MergeIter *m, bool backward)
 {
 	int current = m->heap[0];
+	LsmSlice key = m->base.key;
 
-	if (!lsm_buf_set(&m->key, m->base.key.data, m->base.key.len))
-	{
-		m->base.valid = false;
-		m->base.status = lsm_fail(&m->base.err, LSM_NO_MEMORY, 0, NULL, 0, "out of memory for merge");
-		return;
-	}
 	m->backward = backward;
 	for (int i = 0; i < m->n; i++)
 	{
 		LsmIter *child = m->children[i];
-		LsmSlice key = lsm_buf_slice(&m->key);
 
 		if (i == current)
 			continue;
 		lsm_iter_seek(child, key);
-		if (child->status != LSM_OK)
-			continue;
-		if (backward)
+		if (!backward)
 		{
-			if (child->valid)
-				lsm_iter_prev(child);
-			else
-				lsm_iter_seek_last(child);
+			if (child->valid && i < current && lsm_ikey_compare(child->key, key) == 0)
+				lsm_iter_next(child);
+			continue;
 		}
-		else if (child->valid && i < current && lsm_ikey_compare(child->key, key) == 0)
-			lsm_iter_next(child); /* an equal entry of an earlier child was returned before the current one */
+		if (!child->valid && child->status == LSM_OK)
+			lsm_iter_seek_last(child);
+		/* Mostly one step; more if a writer has just put something between. */
+		while (child->valid && !before(child->key, i, key, current))
+			lsm_iter_prev(child);
 	}
 	build(m);
 }
@@ -259,7 +254,6 @@ merge_close(LsmIter *base)
 
 	for (int i = 0; i < m->n; i++)
 		lsm_iter_close(m->children[i]);
-	lsm_buf_free(&m->key);
 	free(m->children);
 	free(m->heap);
 	free(m);
