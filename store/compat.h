@@ -69,4 +69,23 @@
 #define docstore_delay_point() vacuum_delay_point()
 #endif
 
+/* ---- store/, worker/ ---- */
+
+/* A number from 0 that no other process has at the moment, below MaxBackends for backends and workers. */
+#if PG_VERSION_NUM >= 170000
+#define docstore_backend_number() (MyProcNumber)
+#define docstore_oldest_clog_xid() (TransamVariables->oldestClogXid)
+#define docstore_create_slot(name) ReplicationSlotCreate(name, false, RS_PERSISTENT, false, false, false)
+#else
+#define docstore_backend_number() (MyBackendId - 1)
+#define docstore_oldest_clog_xid() (ShmemVariableCache->oldestClogXid)
+#define docstore_create_slot(name) ReplicationSlotCreate(name, false, RS_PERSISTENT, false)
+#endif
+
+#if PG_VERSION_NUM >= 180000
+#define docstore_acquire_slot(name) ReplicationSlotAcquire(name, false, true)
+#else
+#define docstore_acquire_slot(name) ReplicationSlotAcquire(name, false)
+#endif
+
 #endif

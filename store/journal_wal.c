@@ -25,6 +25,7 @@
 #include "replication/slot.h"
 #include "utils/memutils.h"
 
+#include "store/compat.h"
 #include "store/journal_wal.h"
 #include "store/shmem.h"
 
@@ -231,11 +232,11 @@ docstore_slot_acquire(void)
 		return;
 	CheckSlotRequirements();
 	if (SearchNamedReplicationSlot(DOCSTORE_SLOT, true) != NULL)
-		ReplicationSlotAcquire(DOCSTORE_SLOT, false);
+		docstore_acquire_slot(DOCSTORE_SLOT);
 	else
 	{
 		/* A new store, or a restored base backup: those leave slots out. */
-		ReplicationSlotCreate(DOCSTORE_SLOT, false, RS_PERSISTENT, false);
+		docstore_create_slot(DOCSTORE_SLOT);
 		ReplicationSlotReserveWal();
 		ReplicationSlotMarkDirty();
 		ReplicationSlotSave();

@@ -9,8 +9,10 @@
 #include "pgstat.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
+#include "storage/procsignal.h"
 
 #include "engine/env_pg.h"
+#include "store/compat.h"
 #include "store/journal_wal.h"
 #include "store/shmem.h"
 #include "store/store.h"
@@ -25,6 +27,9 @@ static bool (*stop_check)(void *arg) = NULL;
 static bool
 should_stop(void *arg)
 {
+	/* DROP DATABASE, say, waits for every process to answer, however long a compaction takes. */
+	if (ProcSignalBarrierPending)
+		ProcessProcSignalBarrier();
 	if (stop_check != NULL)
 		return stop_check(arg);
 	return InterruptPending && (ProcDiePending || QueryCancelPending);
@@ -69,7 +74,7 @@ attach(void)
 	how.journal = docstore_journal();
 	how.txn = &docstore_txn_ops;
 	how.txn_ctx = docstore_txn_ctx();
-	how.handle = MyBackendId - 1;
+	how.handle = docstore_backend_number();
 	how.should_stop = should_stop;
 	docstore_check(lsm_attach(&how, &db, &err), &err);
 	before_shmem_exit(detach, (Datum) 0);

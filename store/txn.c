@@ -21,6 +21,7 @@
 #include "storage/procarray.h"
 #include "utils/snapmgr.h"
 
+#include "store/compat.h"
 #include "store/dropped.h"
 #include "store/txn.h"
 
@@ -66,7 +67,7 @@ look_up(uint64 xid)
 
 	LWLockAcquire(XactTruncationLock, LW_SHARED);
 	holdoff = InterruptHoldoffCount;
-	oldest = widen(ShmemVariableCache->oldestClogXid, next);
+	oldest = widen(docstore_oldest_clog_xid(), next);
 	if (xid >= U64FromFullTransactionId(next))
 	{
 		/* Never handed out: what it wrote cannot have been committed. */
