@@ -15,7 +15,7 @@
 
 typedef struct LsmBatch
 {
-	LsmBuf rep;			 /* the format above */
+	LsmBuf rep; /* the format above */
 	uint32_t count;
 	size_t memtable_cost; /* sum of lsm_memtable_cost over its records */
 } LsmBatch;

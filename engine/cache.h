@@ -19,7 +19,7 @@ extern LsmCache *lsm_cache_init(void *mem, size_t bytes, size_t frame_size);
 typedef struct LsmCachePin
 {
 	LsmSlice block; /* contents, without LevelDB's 5-byte block trailer */
-	int frame;		/* -1: none */
+	int frame;      /* -1: none */
 } LsmCachePin;
 
 /* true and a pinned block, or false. */

@@ -17,10 +17,10 @@ typedef struct LsmFile LsmFile; /* every kind embeds it first in its own struct 
 
 typedef enum LsmOpenMode
 {
-	LSM_OPEN_READ,	 /* must exist */
+	LSM_OPEN_READ,   /* must exist */
 	LSM_OPEN_CREATE, /* for append; an existing file is emptied */
 	LSM_OPEN_APPEND, /* for append at the end of an existing (or new) file */
-	LSM_OPEN_SHARED	 /* read and write_at by many processes; created if missing */
+	LSM_OPEN_SHARED  /* read and write_at by many processes; created if missing */
 } LsmOpenMode;
 
 typedef enum LsmLockMode
@@ -39,9 +39,9 @@ typedef enum LsmLockId
 	LSM_LOCK_STRIPE, /* first of LSM_NUM_STRIPES: writers of one id (used above the engine) */
 	LSM_NUM_STRIPES = 128,
 	LSM_LOCK_MANIFEST = LSM_NUM_STRIPES, /* one process at a time changes the set of files */
-	LSM_LOCK_WRITE, /* the write pin: shared by writers, exclusive to rotate the memtable */
-	LSM_LOCK_STATE, /* LsmShared's list of memtables and epoch */
-	LSM_LOCK_CACHE, /* first of the block cache's partitions */
+	LSM_LOCK_WRITE,                      /* the write pin: shared by writers, exclusive to rotate the memtable */
+	LSM_LOCK_STATE,                      /* LsmShared's list of memtables and epoch */
+	LSM_LOCK_CACHE,                      /* first of the block cache's partitions */
 	LSM_NUM_CACHE_PARTITIONS = 64,
 	LSM_NUM_LOCKS = LSM_LOCK_CACHE + LSM_NUM_CACHE_PARTITIONS
 } LsmLockId;

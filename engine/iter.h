@@ -18,8 +18,8 @@ typedef struct LsmIterOps
 	void (*seek_first)(LsmIter *it);
 	void (*seek_last)(LsmIter *it);
 	void (*seek)(LsmIter *it, LsmSlice target); /* first entry >= target */
-	void (*next)(LsmIter *it);					/* only when valid */
-	void (*prev)(LsmIter *it);					/* only when valid */
+	void (*next)(LsmIter *it);                  /* only when valid */
+	void (*prev)(LsmIter *it);                  /* only when valid */
 	void (*close)(LsmIter *it);
 	volatile uint8_t *(*hint)(LsmIter *it); /* optional; see lsm_iter_hint */
 } LsmIterOps;

@@ -33,9 +33,9 @@ typedef enum LsmType
 #define LSM_TRAILER_SIZE 8
 
 /* Stamp flags. */
-#define LSM_STAMP_XACT 0x01	  /* xid and cid follow */
-#define LSM_STAMP_DELETE 0x02 /* the key is deleted as of this version; no payload */
-#define LSM_STAMP_LOCK 0x04	  /* a row lock, not a version: readers skip it, writers wait for its xid */
+#define LSM_STAMP_XACT 0x01    /* xid and cid follow */
+#define LSM_STAMP_DELETE 0x02  /* the key is deleted as of this version; no payload */
+#define LSM_STAMP_LOCK 0x04    /* a row lock, not a version: readers skip it, writers wait for its xid */
 #define LSM_STAMP_SPILLED 0x08 /* payload is fixed64 number of a spill file, fixed64 length of its value; never in a table */
 #define LSM_STAMP_MAX_SIZE 13
 
@@ -93,14 +93,14 @@ lsm_ikey_type(LsmSlice ikey)
 /* File names, LevelDB's. */
 typedef enum LsmFileKind
 {
-	LSM_FILE_LOG,	   /* 000003.log */
-	LSM_FILE_LOCK,	   /* LOCK */
-	LSM_FILE_TABLE,	   /* 000005.ldb (also reads .sst) */
+	LSM_FILE_LOG,      /* 000003.log */
+	LSM_FILE_LOCK,     /* LOCK */
+	LSM_FILE_TABLE,    /* 000005.ldb (also reads .sst) */
 	LSM_FILE_MANIFEST, /* MANIFEST-000002 */
 	LSM_FILE_CURRENT,  /* CURRENT */
-	LSM_FILE_TEMP,	   /* 000007.dbtmp */
-	LSM_FILE_INFO,	   /* LOG, LOG.old */
-	LSM_FILE_SPILL	   /* 000008.spill: values too large for a memtable; ours, LevelDB ignores it */
+	LSM_FILE_TEMP,     /* 000007.dbtmp */
+	LSM_FILE_INFO,     /* LOG, LOG.old */
+	LSM_FILE_SPILL     /* 000008.spill: values too large for a memtable; ours, LevelDB ignores it */
 } LsmFileKind;
 
 /* name must hold 64 bytes. */

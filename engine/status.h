@@ -15,24 +15,24 @@
 typedef enum LsmStatus
 {
 	LSM_OK = 0,
-	LSM_NOT_FOUND,	 /* no such key, or no such file */
-	LSM_CORRUPT,	 /* what a file holds is not what was written */
-	LSM_IO,			 /* the operating system refused; see os_errno */
-	LSM_NO_SPACE,	 /* ENOSPC or EDQUOT */
-	LSM_NO_MEMORY,	 /* malloc returned NULL, or a shared area is exhausted */
-	LSM_INVALID,	 /* the caller asked for what cannot be */
-	LSM_BUSY,		 /* no room in the memtable: wait for the flush, start over */
+	LSM_NOT_FOUND,   /* no such key, or no such file */
+	LSM_CORRUPT,     /* what a file holds is not what was written */
+	LSM_IO,          /* the operating system refused; see os_errno */
+	LSM_NO_SPACE,    /* ENOSPC or EDQUOT */
+	LSM_NO_MEMORY,   /* malloc returned NULL, or a shared area is exhausted */
+	LSM_INVALID,     /* the caller asked for what cannot be */
+	LSM_BUSY,        /* no room in the memtable: wait for the flush, start over */
 	LSM_INTERRUPTED, /* a wait was cut short; the caller decides what to throw */
-	LSM_POISONED	 /* an earlier write failed and left the tail unknown */
+	LSM_POISONED     /* an earlier write failed and left the tail unknown */
 } LsmStatus;
 
 typedef struct LsmError
 {
 	LsmStatus status;
-	int os_errno;	 /* 0 where the operating system was not asked */
-	char file[64];	 /* file name within the store's directory, or "" */
+	int os_errno;    /* 0 where the operating system was not asked */
+	char file[64];   /* file name within the store's directory, or "" */
 	uint64_t offset; /* where in the file, for LSM_CORRUPT */
-	char text[192];	 /* lower case, no full stop: "could not read block" */
+	char text[192];  /* lower case, no full stop: "could not read block" */
 } LsmError;
 
 /* Borrowed bytes; the owner says until when. */

@@ -11,9 +11,9 @@
 
 typedef enum LsmOutcome
 {
-	LSM_XACT_RUNNING,	/* in progress or prepared: keep, guess nothing */
+	LSM_XACT_RUNNING,   /* in progress or prepared: keep, guess nothing */
 	LSM_XACT_COMMITTED, /* but some snapshot may not see it */
-	LSM_XACT_SETTLED,	/* committed, and every snapshot sees it: may be frozen */
+	LSM_XACT_SETTLED,   /* committed, and every snapshot sees it: may be frozen */
 	LSM_XACT_ABORTED,
 	LSM_XACT_UNKNOWN /* too old to look up: an error (LSM_CORRUPT), never a guess */
 } LsmOutcome;

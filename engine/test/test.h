@@ -14,30 +14,30 @@
 static int test_passed;
 static int test_failed;
 
-#define CHECK(cond)                                                              \
-	do                                                                           \
-	{                                                                            \
-		if (cond)                                                                \
-			test_passed++;                                                       \
-		else                                                                     \
-		{                                                                        \
-			test_failed++;                                                       \
-			fprintf(stderr, "%s:%d: failed: %s\n", __FILE__, __LINE__, #cond);   \
-		}                                                                        \
+#define CHECK(cond)                                                            \
+	do                                                                         \
+	{                                                                          \
+		if (cond)                                                              \
+			test_passed++;                                                     \
+		else                                                                   \
+		{                                                                      \
+			test_failed++;                                                     \
+			fprintf(stderr, "%s:%d: failed: %s\n", __FILE__, __LINE__, #cond); \
+		}                                                                      \
 	} while (0)
 
 /* For what later checks build on: prints the error and ends the program. */
-#define MUST(status_expr, err)                                                                   \
-	do                                                                                           \
-	{                                                                                            \
-		LsmStatus must_status_ = (status_expr);                                                  \
-		if (must_status_ != LSM_OK)                                                              \
-		{                                                                                        \
-			fprintf(stderr, "%s:%d: %s: %s: %s %s@%llu\n", __FILE__, __LINE__, #status_expr,     \
-					lsm_status_name(must_status_), (err)->text, (err)->file,                     \
-					(unsigned long long) (err)->offset);                                         \
-			exit(1);                                                                             \
-		}                                                                                        \
+#define MUST(status_expr, err)                                                               \
+	do                                                                                       \
+	{                                                                                        \
+		LsmStatus must_status_ = (status_expr);                                              \
+		if (must_status_ != LSM_OK)                                                          \
+		{                                                                                    \
+			fprintf(stderr, "%s:%d: %s: %s: %s %s@%llu\n", __FILE__, __LINE__, #status_expr, \
+					lsm_status_name(must_status_), (err)->text, (err)->file,                 \
+					(unsigned long long) (err)->offset);                                     \
+			exit(1);                                                                         \
+		}                                                                                    \
 	} while (0)
 
 static inline int
