@@ -77,7 +77,8 @@ attach(void)
 	how.handle = docstore_backend_number();
 	how.should_stop = should_stop;
 	docstore_check(lsm_attach(&how, &db, &err), &err);
-	before_shmem_exit(detach, (Datum) 0);
+	/* Not before_shmem_exit: the last transaction's scans are closed by callbacks that run then. */
+	on_shmem_exit(detach, (Datum) 0);
 	RegisterXactCallback(xact_callback, NULL);
 	RegisterSubXactCallback(subxact_callback, NULL);
 }

@@ -41,6 +41,14 @@ $reader->query_safe('COMMIT');
 $reader->quit;
 is($node->safe_psql('postgres', q{SELECT sum((doc->>'n')::bigint) FROM a}), '0', 'a new one the new ones');
 
+# A session that is ended with open cursors leaves nothing behind that would keep arenas and files.
+my $ended = $node->background_psql('postgres', on_error_stop => 0);
+$ended->query_safe(q{BEGIN; DECLARE c CURSOR FOR SELECT * FROM a; FETCH 10 FROM c});
+my $ended_pid = $ended->query_safe('SELECT pg_backend_pid()');
+$node->safe_psql('postgres', "SELECT pg_terminate_backend($ended_pid)");
+ok($node->poll_query_until('postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $ended_pid"), 'a session with an open cursor ends');
+eval { $ended->{run}->kill_kill };
+
 # TRUNCATE and drop give their space back.
 $node->safe_psql('postgres', 'SELECT docstore.compact()');
 my $before = $node->safe_psql('postgres', 'SELECT bytes FROM docstore.status');
