@@ -99,11 +99,19 @@ docstore_get_rel_size(PlannerInfo *root, RelOptInfo *rel, Oid relid)
 	rel->fdw_private = private;
 
 	/*
-	 * Files count every version, and not what is in memory only; ANALYZE counts
+	 * Files count every version, and not what is in memory only; ANALYZE counted
 	 * documents, but long ago: its figure is scaled by how much the files grew.
+	 * Where they shrank that may be compaction's work, so the figure stands as
+	 * long as there are that many entries.
 	 */
 	if (rel->tuples > 0 && rel->pages > 1 && bytes > 0)
-		rel->tuples *= (double) bytes / ((double) rel->pages * BLCKSZ);
+	{
+		double scaled = rel->tuples * (double) bytes / ((double) rel->pages * BLCKSZ);
+		double most = Max(rel->tuples, (double) entries);
+		double least = Min(rel->tuples, (double) entries);
+
+		rel->tuples = Max(least, Min(scaled, most));
+	}
 	else if (rel->tuples > 0 || entries > 0)
 		rel->tuples = Max(rel->tuples, (double) entries);
 	else
@@ -392,7 +400,12 @@ docstore_get_plan(PlannerInfo *root, RelOptInfo *rel, Oid relid, ForeignPath *pa
 		quals = NIL;
 	}
 	else
+	{
 		quals = list_difference(quals, recheck);
+		/* They are for EvalPlanQual, which a query that neither locks nor changes anything never gets into. */
+		if (root->rowMarks == NIL)
+			recheck = NIL;
+	}
 
 	return make_foreignscan(tlist, quals, rel->relid, operands, list_make3(ops, columns, list_make1_int(flags)), NIL, recheck,
 							outer);

@@ -112,3 +112,18 @@ SELECT * FROM birds_copy;
 
 SELECT docstore.drop_collection('birds'), docstore.drop_collection('birds_copy'), docstore.drop_collection('fish');
 SELECT count(*) FROM docstore.collections;
+
+-- The extension takes its collections along; made again, it does not find their documents.
+SELECT docstore.create_collection('relics');
+INSERT INTO relics VALUES ('x', '{}');
+SET client_min_messages = warning;
+BEGIN;
+DROP EXTENSION docstore CASCADE;
+ROLLBACK;
+SELECT id FROM relics;
+DROP EXTENSION docstore CASCADE;
+CREATE EXTENSION docstore;
+RESET client_min_messages;
+SELECT docstore.create_collection('relics');
+SELECT id FROM relics;
+SELECT docstore.drop_collection('relics');

@@ -102,7 +102,15 @@ CREATE FOREIGN TABLE mine (id text) SERVER docstore OPTIONS (collection 'mine');
 RESET ROLE;
 GRANT USAGE ON FOREIGN SERVER docstore TO PUBLIC;
 
--- A superuser may do all.
+-- A superuser may do all, and give a collection to somebody else.
+UPDATE docstore.collection SET owner = 'docstore_bob' WHERE name = 'diary';
+SET ROLE docstore_ada;
+SELECT id FROM diary;
+RESET ROLE;
+UPDATE docstore.collection SET owner = 'docstore_ada' WHERE name = 'diary';
+SET ROLE docstore_ada;
+SELECT id FROM diary;
+RESET ROLE;
 SELECT count(*) FROM diary;
 SELECT docstore.drop_collection('diary', cascade => true);
 SET client_min_messages = warning;
