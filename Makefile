@@ -19,7 +19,7 @@ TAP_TESTS = 1
 
 PG_CPPFLAGS = -I$(CURDIR)
 PG_CFLAGS = -std=gnu11 -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers
-SHLIB_LINK = -ljansson -lzstd -lsnappy
+SHLIB_LINK = -lzstd -lsnappy
 EXTRA_CLEAN = build
 
 PG_CONFIG ?= pg_config

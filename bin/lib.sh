@@ -5,10 +5,10 @@
 PACKAGES=(
 	gcc make libc6-dev
 	postgresql-15 postgresql-server-dev-15
-	libjansson-dev libsnappy-dev libzstd-dev
+	libsnappy-dev libzstd-dev libicu-dev
 	libleveldb-dev          # interoperability tests
 	perl libipc-run-perl    # TAP tests, the demo's parser
-	clang-format            # layout check
+	clang-format git        # layout check
 	zstd
 )
 
