@@ -1,39 +1,51 @@
 /*
  * cache.c - uncompressed blocks in shared memory.  See cache.h.
  *
- * Memory: LsmCache, partitions, hash buckets, frame headers, frames.  A block
- * belongs to the partition that its hash says; a partition owns an equal share of the frames
- * and buckets, and one lock (LSM_LOCK_CACHE + partition) guards its chains.
+ * Memory: LsmCache with its partitions, hash buckets, frames, blocks.  A block
+ * belongs to the partition that its hash says; a partition owns an equal share
+ * of the frames and buckets, and one lock (LSM_LOCK_CACHE + partition) guards
+ * its chains and what its frames hold.
  *
- * A pin is counted up under the shared lock and down without any.  A frame is
- * taken for another block only under the exclusive lock and with no pins, so
- * nobody can pin it meanwhile.  Replacement is a clock: a hit sets `used`, the
- * hand clears it, a frame that is found clear is taken.  Cold blocks (scans)
- * come in with `used` clear, so that a scan replaces its own.
+ * A pin is counted up under the shared lock and down without any.  What a frame
+ * holds changes only under the exclusive lock and with no pins, so nobody can
+ * pin it meanwhile.  The count goes down with release order and is tested with
+ * acquire order: a frame is overwritten only after its last reader has read.
+ *
+ * Every frame is in a bucket's chain, or in the free list, or was never used.
+ * Replacement is a clock: a hit marks the frame, the hand takes the mark away
+ * and takes a frame that it finds without.  Cold blocks (a scan's) come in
+ * unmarked and go at the hand's next turn unless somebody asks for them again;
+ * hot ones stay a turn longer.
  */
 #include "engine/cache.h"
 
+#include <assert.h>
 #include <stdatomic.h>
 #include <string.h>
 
 #define NONE (-1)
+#define MAX_FRAMES ((size_t) 1 << 24) /* a partition; times partitions it fits a pin's int */
 
 typedef struct Frame
 {
-	uint64_t file; /* 0: empty */
+	uint64_t file;
 	uint64_t offset;
 	uint32_t len;
-	int32_t next; /* in its bucket's chain */
+	int32_t next; /* in its bucket's chain, or in the free list */
 	_Atomic uint32_t pins;
-	_Atomic uint8_t used;
+	bool linked;         /* in a chain */
+	_Atomic bool marked; /* asked for since the hand came by */
 } Frame;
 
+/* All but the counters is guarded by the partition's lock. */
 typedef struct Partition
 {
 	_Alignas(64) _Atomic uint64_t hits;
 	_Atomic uint64_t misses;
+	_Atomic uint32_t used; /* frames in chains */
 	int32_t hand;
-	int32_t filled; /* frames ever used, the first ones */
+	int32_t fresh; /* the first frame that was never used */
+	int32_t free;  /* list of frames that forget emptied */
 } Partition;
 
 struct LsmCache
@@ -58,8 +70,8 @@ shape(size_t bytes, size_t frame_size, int *nframes, int *nbuckets)
 
 	if (n < 1)
 		n = 1;
-	if (n > (1 << 24))
-		n = 1 << 24;
+	if (n > MAX_FRAMES)
+		n = MAX_FRAMES;
 	*nframes = (int) n;
 	*nbuckets = 1;
 	while (*nbuckets < *nframes)
@@ -123,12 +135,15 @@ lsm_cache_init(void *mem, size_t bytes, size_t frame_size)
 	LsmCache *cache = mem;
 	int nframes, nbuckets;
 
+	assert((uintptr_t) mem % 64 == 0 && frame_size % 64 == 0);
 	shape(bytes, frame_size, &nframes, &nbuckets);
 	/* The blocks themselves need no clearing: they are touched when they are first used. */
 	memset(mem, 0, blocks_offset(nbuckets, nframes));
 	cache->frame_size = frame_size;
 	cache->nframes = nframes;
 	cache->nbuckets = nbuckets;
+	for (int i = 0; i < LSM_NUM_CACHE_PARTITIONS; i++)
+		cache->partitions[i].free = NONE;
 	memset((char *) mem + buckets_offset(), 0xff,
 		   (size_t) LSM_NUM_CACHE_PARTITIONS * (size_t) nbuckets * sizeof(int32_t));
 	return cache;
@@ -172,9 +187,11 @@ lsm_cache_get(LsmCache *cache, LsmEnv *env, uint64_t file, uint64_t offset, LsmC
 	{
 		Frame *frame = &frames_of(cache, partition)[i];
 
-		atomic_fetch_add_explicit(&frame->pins, 1, memory_order_acquire);
-		if (atomic_load_explicit(&frame->used, memory_order_relaxed) == 0)
-			atomic_store_explicit(&frame->used, 1, memory_order_relaxed);
+		/* The lock orders this and a taker's test: relaxed will do. */
+		atomic_fetch_add_explicit(&frame->pins, 1, memory_order_relaxed);
+		/* Only when it changes something, so that a popular frame's cache line stays where it is. */
+		if (!atomic_load_explicit(&frame->marked, memory_order_relaxed))
+			atomic_store_explicit(&frame->marked, true, memory_order_relaxed);
 		pin->block = lsm_slice(block_of(cache, partition, i), frame->len);
 		pin->frame = partition * cache->nframes + i;
 	}
@@ -186,14 +203,18 @@ lsm_cache_get(LsmCache *cache, LsmEnv *env, uint64_t file, uint64_t offset, LsmC
 void
 lsm_cache_unpin(LsmCache *cache, LsmEnv *env, LsmCachePin *pin)
 {
+	uint32_t pins;
+
 	(void) env;
 	if (pin->frame < 0)
 		return;
-	atomic_fetch_sub_explicit(&frames_of(cache, 0)[pin->frame].pins, 1, memory_order_release);
+	pins = atomic_fetch_sub_explicit(&frames_of(cache, 0)[pin->frame].pins, 1, memory_order_release);
+	assert(pins > 0);
+	(void) pins;
 	pin->frame = -1;
 }
 
-/* Takes frame i out of its chain.  The lock is held exclusively. */
+/* The lock is held exclusively, here and below. */
 static void
 unlink_frame(LsmCache *cache, int partition, int i)
 {
@@ -203,33 +224,55 @@ unlink_frame(LsmCache *cache, int partition, int i)
 	while (*link != i)
 		link = &frames[*link].next;
 	*link = frames[i].next;
-	frames[i].file = 0;
+	frames[i].linked = false;
+	atomic_fetch_sub_explicit(&cache->partitions[partition].used, 1, memory_order_relaxed);
 }
 
-/* A frame to take, out of its chain; NONE when all are pinned.  The lock is held exclusively. */
+static void
+link_frame(LsmCache *cache, int partition, int i, int32_t *bucket)
+{
+	Frame *frames = frames_of(cache, partition);
+
+	frames[i].next = *bucket;
+	frames[i].linked = true;
+	*bucket = i;
+	atomic_fetch_add_explicit(&cache->partitions[partition].used, 1, memory_order_relaxed);
+}
+
+static bool
+pinned(Frame *frame)
+{
+	return atomic_load_explicit(&frame->pins, memory_order_acquire) != 0;
+}
+
+/* A frame to fill, in no chain; NONE when all are pinned. */
 static int
-victim(LsmCache *cache, int partition)
+take_frame(LsmCache *cache, int partition)
 {
 	Partition *part = &cache->partitions[partition];
 	Frame *frames = frames_of(cache, partition);
+	int i = part->free;
 
-	if (part->filled < cache->nframes)
-		return part->filled++;
+	if (i != NONE)
+	{
+		part->free = frames[i].next;
+		return i;
+	}
+	if (part->fresh < cache->nframes)
+		return part->fresh++;
+	/* Twice round: the first turn may only take marks away. */
 	for (int step = 0; step < 2 * cache->nframes; step++)
 	{
-		int i = part->hand;
-
-		part->hand = (i + 1) % cache->nframes;
-		if (atomic_load_explicit(&frames[i].pins, memory_order_acquire) != 0)
+		i = part->hand;
+		part->hand = i + 1 < cache->nframes ? i + 1 : 0;
+		if (pinned(&frames[i]))
 			continue;
-		if (frames[i].file != 0 && atomic_load_explicit(&frames[i].used, memory_order_relaxed) != 0)
+		if (!atomic_load_explicit(&frames[i].marked, memory_order_relaxed))
 		{
-			atomic_store_explicit(&frames[i].used, 0, memory_order_relaxed);
-			continue;
-		}
-		if (frames[i].file != 0)
 			unlink_frame(cache, partition, i);
-		return i;
+			return i;
+		}
+		atomic_store_explicit(&frames[i].marked, false, memory_order_relaxed);
 	}
 	return NONE;
 }
@@ -245,18 +288,16 @@ lsm_cache_put(LsmCache *cache, LsmEnv *env, uint64_t file, uint64_t offset, LsmS
 		return;
 	lsm_lock(env, LSM_LOCK_CACHE + partition, LSM_EXCLUSIVE);
 	/* Somebody else may have read the same block meanwhile. */
-	if (lookup(cache, partition, hash, file, offset) == NONE && (i = victim(cache, partition)) != NONE)
+	if (lookup(cache, partition, hash, file, offset) == NONE && (i = take_frame(cache, partition)) != NONE)
 	{
 		Frame *frame = &frames_of(cache, partition)[i];
-		int32_t *bucket = bucket_of(cache, partition, hash >> 8);
 
 		memcpy(block_of(cache, partition, i), block.data, block.len);
 		frame->file = file;
 		frame->offset = offset;
 		frame->len = (uint32_t) block.len;
-		atomic_store_explicit(&frame->used, hot, memory_order_relaxed);
-		frame->next = *bucket;
-		*bucket = i;
+		atomic_store_explicit(&frame->marked, hot, memory_order_relaxed);
+		link_frame(cache, partition, i, bucket_of(cache, partition, hash >> 8));
 	}
 	lsm_unlock(env, LSM_LOCK_CACHE + partition);
 }
@@ -266,12 +307,17 @@ lsm_cache_forget(LsmCache *cache, LsmEnv *env, uint64_t file)
 {
 	for (int partition = 0; partition < LSM_NUM_CACHE_PARTITIONS; partition++)
 	{
+		Partition *part = &cache->partitions[partition];
 		Frame *frames = frames_of(cache, partition);
 
 		lsm_lock(env, LSM_LOCK_CACHE + partition, LSM_EXCLUSIVE);
-		for (int i = 0; i < cache->partitions[partition].filled; i++)
-			if (frames[i].file == file && atomic_load_explicit(&frames[i].pins, memory_order_acquire) == 0)
+		for (int i = 0; i < part->fresh; i++)
+			if (frames[i].linked && frames[i].file == file && !pinned(&frames[i]))
+			{
 				unlink_frame(cache, partition, i);
+				frames[i].next = part->free;
+				part->free = i;
+			}
 		lsm_unlock(env, LSM_LOCK_CACHE + partition);
 	}
 }
@@ -284,7 +330,7 @@ lsm_cache_stats(LsmCache *cache, LsmCacheStats *stats)
 	for (int i = 0; i < LSM_NUM_CACHE_PARTITIONS; i++)
 	{
 		/* Without the lock: figures for people. */
-		stats->used += (uint64_t) cache->partitions[i].filled;
+		stats->used += atomic_load_explicit(&cache->partitions[i].used, memory_order_relaxed);
 		stats->hits += atomic_load_explicit(&cache->partitions[i].hits, memory_order_relaxed);
 		stats->misses += atomic_load_explicit(&cache->partitions[i].misses, memory_order_relaxed);
 	}
