@@ -61,6 +61,7 @@ end_table(LsmOutput *output, LsmError *err)
 	if (meta == NULL)
 		return lsm_no_memory(err);
 	meta->props = *lsm_table_builder_props(output->builder);
+	meta->props.known = true; /* to us, whether the file says it or not */
 	meta->asked = true;
 	if (output->nfiles == output->cap)
 	{

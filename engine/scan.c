@@ -119,7 +119,8 @@ build_iterator(Scan *s)
 	drop_iterator(s);
 	for (int i = 0; ok && i < db->nmems; i++)
 	{
-		if (lsm_memtable_entries(db->mems[i].memtable) == 0 && i > 0)
+		/* what comes into it later is not for this reader: its snapshot is older */
+		if (lsm_memtable_entries(db->mems[i].memtable) == 0)
 			continue;
 		children[n] = lsm_memtable_iter(db->mems[i].memtable);
 		ok = children[n] != NULL;

@@ -82,11 +82,16 @@ usable(const LsmOptions *wanted)
 	return o;
 }
 
-/* A block and its restart points; blocks with a single large entry are not cached. */
+/*
+ * Blocks of a stamped store keep to block_size.  Others end as LevelDB's do, with
+ * the entry that fills them.  Blocks with a large entry are not cached.
+ */
 static size_t
 frame_size(const LsmOptions *options)
 {
-	return align64(options->table.block_size + 64);
+	size_t size = options->table.block_size;
+
+	return align64(options->table.stamped ? size : size + (size / 8 > 512 ? size / 8 : 512));
 }
 
 size_t
@@ -193,6 +198,7 @@ lsm_shared_push(LsmShared *shared, int slot, uint64_t position)
 	atomic_store(&s->spills, 0);
 	shared->mems[0] = slot;
 	shared->nmems++;
-	atomic_store(&shared->active, slot);
+	/* in this order: who sees the new slot sees the new generation (lsm_recheck) */
 	atomic_store(&shared->active_generation, s->generation);
+	atomic_store(&shared->active, slot);
 }

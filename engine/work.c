@@ -325,7 +325,7 @@ rewrite_level(LsmDb *db, int level, LsmSlice lower, LsmSlice upper, Wanted wante
 static bool
 worth_rewriting(LsmDb *db, const LsmFileMeta *file, const LsmTableProps *props, uint64_t range_dead)
 {
-	if (range_dead || (props->known && (props->deletions > 0 || props->min_xid != 0)))
+	if (range_dead || !props->known || props->deletions > 0 || props->min_xid != 0)
 		return true;
 	return lsm_stamped(db) && db->txn->dead != NULL &&
 		   (db->txn->dead(db->txn_ctx, lsm_ikey_user(file->smallest)) ||
@@ -407,7 +407,7 @@ holds_older(LsmDb *db, const LsmFileMeta *file, const LsmTableProps *props, uint
 {
 	(void) db;
 	(void) file;
-	return props->known && props->min_xid != 0 && props->min_xid < oldest;
+	return !props->known || (props->min_xid != 0 && props->min_xid < oldest);
 }
 
 LsmStatus
