@@ -107,6 +107,11 @@ find_neighbours(uint64_t *offsets, int n)
 	offsets[0] = 0;
 	for (uint64_t offset = 1; found < n; offset++)
 	{
+		if (offset > 100000)
+		{
+			fprintf(stderr, "blocks do not push each other out\n");
+			exit(1);
+		}
 		put(cache, 1, 0, false);
 		put(cache, 1, offset, false);
 		if (!has(cache, 1, 0))
