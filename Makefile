@@ -56,13 +56,16 @@ build/test/%: engine/test/%.c $(ASAN_OBJS) $(ENGINE_HEADERS)
 build/liblsm.a: $(REL_OBJS)
 	rm -f $@ && ar rcs $@ $(REL_OBJS)
 
-.PHONY: engine-test engine-test-build print-regress print-isolation
+.PHONY: engine-test engine-test-build print-engine-tests print-regress print-isolation
 engine-test-build: $(TESTS:%=build/test/test_%)
 
 engine-test: engine-test-build
 	@failed=0; for t in $(TESTS); do echo "== $$t"; build/test/test_$$t || failed=1; done; exit $$failed
 
 # For bin/test.
+print-engine-tests:
+	@echo $(TESTS:%=build/test/test_%)
+
 print-regress:
 	@echo $(REGRESS)
 

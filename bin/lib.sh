@@ -8,28 +8,38 @@ PACKAGES=(
 	libsnappy-dev libzstd-dev libicu-dev
 	libleveldb-dev          # interoperability tests
 	perl libipc-run-perl    # TAP tests, the demo's parser
-	clang-format git        # layout check
+	clang-format            # layout check
 	zstd
 )
 
-PG_BIN=/usr/lib/postgresql/15/bin
+PG_BIN=${PG_BIN:-/usr/lib/postgresql/15/bin}
 PG_CONFIG=$PG_BIN/pg_config
 TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
+# What is written here and installed must be readable for the server's user.
+umask 022
 
 say() { printf '%s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
 
 # Runs a command with root's rights.
 as_root() {
-	if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+	if [ "$(id -u)" = 0 ]; then
+		"$@"
+	elif command -v sudo >/dev/null; then
+		sudo "$@"
+	else
+		die "this needs root's rights and there is no sudo: $*"
+	fi
 }
 
-# Runs a command as the user who owns the private clusters: PostgreSQL refuses to run as root.
+# Runs a command as the user who owns the private clusters: PostgreSQL refuses to run as root.  It runs in $WORK,
+# because a clone below /root is closed to that user.
 as_server() {
 	if [ "$(id -u)" = 0 ]; then
-		runuser -u "$SERVER_USER" -- env HOME="$WORK" PATH="$PG_BIN:$PATH" "$@"
+		runuser -u "$SERVER_USER" -- env -C "$WORK" HOME="$WORK" PATH="$PG_BIN:$PATH" "$@"
 	else
-		env PATH="$PG_BIN:$PATH" "$@"
+		env -C "$WORK" PATH="$PG_BIN:$PATH" "$@"
 	fi
 }
 
@@ -46,19 +56,29 @@ install_packages() {
 		as_root mkdir -p /etc/postgresql-common
 		echo 'create_main_cluster = false' | as_root tee /etc/postgresql-common/createcluster.conf >/dev/null
 	fi
+	# UCF_FORCE_CONFFOLD: keep the file just written without asking.
 	as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq >&2
-	as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >&2
+	as_root env DEBIAN_FRONTEND=noninteractive UCF_FORCE_CONFFOLD=1 \
+		apt-get install -y -qq --no-install-recommends "${missing[@]}" </dev/null >&2
 }
 
-build_and_install() {
+build() {
 	make -s -C "$TOP" -j"$(nproc)" PG_CONFIG="$PG_CONFIG" "$@" >&2
-	as_root make -s -C "$TOP" PG_CONFIG="$PG_CONFIG" install >&2
+}
+
+install_build() {
+	local as=as_root
+	[ ! -w "$("$PG_CONFIG" --pkglibdir)" ] || as=
+	$as make -s -C "$TOP" PG_CONFIG="$PG_CONFIG" install >&2
 }
 
 # A temporary directory that the server's user may write, removed at exit together with what runs in it.
 make_work_dir() {
 	SERVER_USER=postgres
-	WORK=$(mktemp -d "${TMPDIR:-/tmp}/docstore.XXXXXX")
+	local base=${TMPDIR:-/tmp}
+	# A socket's path has at most 107 bytes, and the server's user must get there.
+	if [ ${#base} -gt 60 ] || { [ "$(id -u)" = 0 ] && ! runuser -u "$SERVER_USER" -- test -x "$base"; }; then base=/tmp; fi
+	WORK=$(mktemp -d "$base/docstore.XXXXXX")
 	chmod 755 "$WORK"
 	if [ "$(id -u)" = 0 ]; then chown "$SERVER_USER" "$WORK"; fi
 	trap clean_up EXIT
@@ -69,7 +89,7 @@ clean_up() {
 	local status=$?
 	if [ -n "${WORK:-}" ] && [ -z "${KEEP:-}" ]; then
 		stop_cluster || true
-		as_root rm -rf "$WORK"
+		rm -rf "$WORK"
 	fi
 	exit $status
 }
