@@ -253,6 +253,49 @@ least_overlap(const LsmFiles *files, int level)
 	return best;
 }
 
+/*
+ * A file of which half and more are deletions makes every scan step over them.
+ * Merging it with what lies beneath frees the space of both; as it only goes down, that
+ * ends.  Only files this handle wrote or opened are known.
+ */
+static int
+dense_with_deletions(const LsmFiles *files, int level)
+{
+	const LsmLevel *l = &files->levels[level];
+
+	for (int i = 0; i < l->n; i++)
+	{
+		const LsmFileMeta *file = l->files[i];
+
+		if (!file->asked || file->props.deletions == 0 || file->props.deletions * 2 < file->props.entries)
+			continue;
+		for (int beneath = level + 1; beneath < LSM_NUM_LEVELS; beneath++)
+		{
+			int from;
+			int to;
+
+			lsm_level_range(&files->levels[beneath], lsm_ikey_user(file->smallest), lsm_ikey_user(file->largest),
+							&from, &to);
+			if (from < to)
+				return i;
+		}
+	}
+	return -1;
+}
+
+static LsmStatus
+pick_dense(const LsmOptions *options, LsmFiles *files, LsmCompaction **compaction, LsmError *err)
+{
+	for (int level = 1; level < LSM_NUM_LEVELS - 1; level++)
+	{
+		int at = dense_with_deletions(files, level);
+
+		if (at >= 0)
+			return make(options, files, level, at, at + 1, NULL, false, compaction, err);
+	}
+	return LSM_OK;
+}
+
 LsmStatus
 lsm_pick(const LsmOptions *options, LsmFiles *files, LsmCompaction **compaction, LsmError *err)
 {
@@ -272,7 +315,7 @@ lsm_pick(const LsmOptions *options, LsmFiles *files, LsmCompaction **compaction,
 		}
 	}
 	if (best < 0)
-		return LSM_OK;
+		return pick_dense(options, files, compaction, err);
 	if (best == 0)
 	{
 		bool *taken = calloc((size_t) files->levels[0].n, sizeof(bool));

@@ -190,6 +190,28 @@ test_pick(void)
 	CHECK(c == NULL);
 	lsm_files_unref(files);
 
+	/* nothing is too large, but one file is mostly deletions, and something lies beneath it */
+	draw(1, 1, "a", "c", 40);
+	draw(1, 2, "d", "f", 40);
+	draw(2, 3, "g", "i", 40);
+	draw(3, 4, "e", "e", 40);
+	files = drawn();
+	for (int i = 0; i < 2; i++)
+	{
+		files->levels[1].files[i]->asked = true;
+		files->levels[1].files[i]->props.entries = 10;
+		files->levels[1].files[i]->props.deletions = 4;
+	}
+	files->levels[2].files[0]->asked = true;
+	files->levels[2].files[0]->props.entries = files->levels[2].files[0]->props.deletions = 10;
+	MUST(lsm_pick(&options, files, &c, &err), &err);
+	CHECK(c == NULL);
+	files->levels[1].files[0]->props.deletions = files->levels[1].files[1]->props.deletions = 5;
+	MUST(lsm_pick(&options, files, &c, &err), &err);
+	CHECK(c != NULL && inputs_are(c, 0, "2") && c->move);
+	lsm_compaction_free(c);
+	lsm_files_unref(files);
+
 	/* level 0 is not moved when level 1 wants another compression */
 	options.level0_compression = LSM_COMPRESS_SNAPPY;
 	for (uint64_t i = 1; i <= 4; i++)
