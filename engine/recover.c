@@ -325,7 +325,8 @@ write_manifest(Recovery *r, uint64_t position, LsmError *err)
 	LsmEdit edit = {0};
 	LsmStatus status = LSM_OK;
 
-	if (r->written.nadded > 0 && db->journal->ops->before_install != NULL)
+	/* also without new tables: a position must not be named before the journal is durable up to there */
+	if (db->journal->ops->before_install != NULL)
 		status = db->journal->ops->before_install(db->journal, err);
 	if (status != LSM_OK)
 		return status;
