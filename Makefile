@@ -10,7 +10,7 @@ EXTENSION = docstore
 DATA = $(wildcard sql/docstore--*.sql)
 ENGINE = $(filter-out engine/env_pg.c, $(wildcard engine/*.c))
 OBJS = docstore.o engine/env_pg.o \
-	$(patsubst %.c,%.o,$(filter-out engine/env_posix.c engine/env_sim.c engine/env_sim_disk.c engine/journal_log.c engine/standalone.c, $(ENGINE))) \
+	$(patsubst %.c,%.o,$(filter-out engine/env_posix.c engine/env_sim.c engine/env_sim_disk.c engine/journal_log.c engine/standalone.c engine/write_group.c, $(ENGINE))) \
 	$(patsubst %.c,%.o,$(wildcard store/*.c fdw/*.c worker/*.c))
 
 REGRESS = $(patsubst sql/%.sql,%,$(filter-out sql/docstore--%.sql,$(wildcard sql/*.sql)))

@@ -43,7 +43,8 @@ struct LsmDb
 	int handle;
 	bool (*should_stop)(void *arg);
 	void *stop_arg;
-	LsmStandalone *standalone; /* of lsm_open; NULL for lsm_attach */
+	LsmStandalone *standalone;                                                                             /* of lsm_open; NULL for lsm_attach */
+	LsmStatus (*write_grouped)(LsmDb *db, LsmBatch *batch, bool sync, uint64_t *first_seq, LsmError *err); /* likewise */
 
 	/* the pin */
 	_Atomic uint64_t *pin;

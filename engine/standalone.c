@@ -1,8 +1,8 @@
 /*
  * standalone.c - a store in one call, for tests, tools and benchmarks; its threads' handles.
  *
- * Left out of the library that PostgreSQL loads, together with journal_log.c
- * and env_posix.c.
+ * Left out of the library that PostgreSQL loads, together with journal_log.c,
+ * write_group.c and env_posix.c.
  *
  * LsmShared is mapped shared, so that children of fork() may read along with
  * handles of their own (lsm_attach); only the process that opened the store
@@ -14,6 +14,8 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
+#include "engine/write.h"
+
 static void
 free_standalone(LsmStandalone *s)
 {
@@ -22,6 +24,7 @@ free_standalone(LsmStandalone *s)
 	if (s->memory != NULL)
 		munmap(s->memory, s->memory_size);
 	lsm_batch_free(&s->joined);
+	pthread_mutex_destroy(&s->queue_mutex);
 	free(s->used);
 	free(s);
 }
@@ -35,6 +38,7 @@ attach(LsmStandalone *s, LsmEnv *env, int handle, LsmDb **db, LsmError *err)
 	if (status == LSM_OK)
 	{
 		(*db)->standalone = s;
+		(*db)->write_grouped = lsm_write_grouped;
 		s->used[handle] = true;
 	}
 	return status;
@@ -49,6 +53,7 @@ lsm_open(LsmEnv *env, const LsmOptions *options, LsmDb **db, LsmError *err)
 
 	if (s == NULL)
 		return lsm_no_memory(err);
+	pthread_mutex_init(&s->queue_mutex, NULL);
 	s->memory_size = lsm_shared_size(options);
 	s->memory = mmap(NULL, s->memory_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (s->memory == MAP_FAILED)

@@ -4,20 +4,12 @@
 #ifndef LSM_STANDALONE_H
 #define LSM_STANDALONE_H
 
+#include <pthread.h>
+
 #include "engine/handle.h"
 
 /* A batch that waits to be written (write_group.c); lives on its writer's stack. */
-typedef struct LsmWriteRequest
-{
-	struct LsmWriteRequest *next;
-	LsmBatch *batch;
-	bool sync;
-	bool done;
-	LsmMemRoom room;
-	uint64_t seq;
-	LsmStatus status;
-	LsmError err;
-} LsmWriteRequest;
+typedef struct LsmWriteRequest LsmWriteRequest;
 
 struct LsmStandalone
 {
@@ -27,10 +19,11 @@ struct LsmStandalone
 	bool *used;   /* pin slots; STATE */
 	LsmDb *first; /* lsm_open's handle: closing it closes the store */
 
-	_Atomic(LsmWriteRequest *) arrivals; /* newest first */
-	LsmWriteRequest *head;               /* oldest first; WRITE */
-	LsmWriteRequest *tail;               /* WRITE */
-	LsmBatch joined;                     /* WRITE */
+	/* writers in the order in which they came; the head leads */
+	pthread_mutex_t queue_mutex;
+	LsmWriteRequest *head;
+	LsmWriteRequest *tail;
+	LsmBatch joined; /* the leader's */
 };
 
 #endif

@@ -1,11 +1,18 @@
 /*
- * write.c - lsm_write with a concurrent journal, and what every way of writing shares.
+ * write.c - lsm_write, and what every way of writing shares.
  *
  * With a concurrent journal (PostgreSQL's WAL) many writers hold LSM_LOCK_WRITE
  * shared.  Sequence numbers are handed out by an atomic addition, so batches lie
  * in the journal in another order than their numbers; visibility does not
  * depend on either.  Nothing between the reservation and the last insertion can
  * fail, so a batch that is in the journal is in the memtable, too.
+ *
+ * Else one writer at a time holds it, and last_seq, which readers take for their
+ * horizon, moves when the whole batch is in the memtable: nobody sees half of
+ * it.  After a failed append the journal's tail is unknown: the batch may or may
+ * not be found after a crash.  Its sequence numbers are skipped, and nothing is
+ * written before the memtable is flushed and that log forgotten
+ * (shared->bad_generation, room.c).
  */
 #include "engine/write.h"
 
@@ -93,6 +100,52 @@ write_concurrent(LsmDb *db, LsmBatch *batch, LsmBatch *mem_batch, bool logged, b
 	return status;
 }
 
+/* ---- one writer at a time ---- */
+
+LsmStatus
+lsm_log_batch(LsmDb *db, LsmBatch *batch, uint64_t seq, bool sync, LsmError *err)
+{
+	LsmShared *shared = db->shared;
+	LsmStatus status;
+
+	lsm_batch_set_sequence(batch, seq);
+	status = db->journal->ops->append(db->journal, lsm_buf_slice(&batch->rep), sync, err);
+	if (status != LSM_OK)
+	{
+		atomic_store(&shared->last_seq, seq + batch->count - 1);
+		atomic_store(&shared->bad_generation, atomic_load(&shared->active_generation));
+	}
+	return status;
+}
+
+LsmStatus
+lsm_write_exclusive(LsmDb *db, LsmBatch *batch, const LsmBatch *mem_batch, bool sync, uint64_t *first_seq, LsmError *err)
+{
+	LsmShared *shared = db->shared;
+	LsmStatus status;
+	LsmMemRoom room;
+	uint64_t seq;
+	int slot;
+
+	lsm_lock(db->env, LSM_LOCK_WRITE, LSM_EXCLUSIVE);
+	slot = atomic_load(&shared->active);
+	seq = atomic_load(&shared->last_seq) + 1;
+	if (atomic_load(&shared->bad_generation) != 0 ||
+		!lsm_memtable_reserve(lsm_shared_arena(shared, slot), mem_batch->memtable_cost, &room))
+		status = lsm_fail(err, LSM_BUSY, 0, NULL, 0, "the memtable is full");
+	else
+		status = lsm_log_batch(db, batch, seq, sync, err);
+	if (status == LSM_OK)
+	{
+		lsm_insert_batch(db, lsm_shared_arena(shared, slot), &shared->slots[slot], &room, seq, mem_batch);
+		atomic_store_explicit(&shared->last_seq, seq + batch->count - 1, memory_order_release);
+	}
+	lsm_unlock(db->env, LSM_LOCK_WRITE);
+	if (status == LSM_OK && first_seq != NULL)
+		*first_seq = seq;
+	return status;
+}
+
 /* As write_concurrent where one writer at a time holds the write pin: row locks of a stamped store without WAL. */
 static LsmStatus
 write_exclusive_unlogged(LsmDb *db, LsmBatch *batch, uint64_t *first_seq, LsmError *err)
@@ -129,8 +182,8 @@ write_once(LsmDb *db, LsmBatch *batch, bool logged, bool sync, uint64_t *first_s
 	LsmStatus status;
 	int spills;
 
-	if (!db->journal->concurrent && logged && !lsm_stamped(db))
-		return lsm_write_grouped(db, batch, sync, first_seq, err);
+	if (logged && db->write_grouped != NULL)
+		return db->write_grouped(db, batch, sync, first_seq, err);
 	if (!db->journal->concurrent && !logged)
 		return write_exclusive_unlogged(db, batch, first_seq, err);
 

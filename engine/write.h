@@ -17,9 +17,12 @@ extern void lsm_insert_batch(LsmDb *db, LsmMemtable *memtable, LsmSlot *slot, Ls
 extern LsmStatus lsm_write_exclusive(LsmDb *db, LsmBatch *batch, const LsmBatch *mem_batch, bool sync,
 									 uint64_t *first_seq, LsmError *err);
 
+/* Appends to the journal under sequence seq; a failure poisons it.  WRITE is held exclusively. */
+extern LsmStatus lsm_log_batch(LsmDb *db, LsmBatch *batch, uint64_t seq, bool sync, LsmError *err);
+
 /*
- * Standalone: several threads' batches as one record of the journal
- * (write_group.c).  As lsm_write; LSM_BUSY if there is no room.
+ * Several threads' batches as one record of the journal, for handles of lsm_open
+ * (db->write_grouped).  As lsm_write; LSM_BUSY if there is no room.
  */
 extern LsmStatus lsm_write_grouped(LsmDb *db, LsmBatch *batch, bool sync, uint64_t *first_seq, LsmError *err);
 
