@@ -21,7 +21,6 @@ typedef struct LogJournal
 {
 	LsmJournal pub;
 	LsmEnv *env;
-	uint64_t number; /* of the log being written; 0: none yet */
 	LsmFile *file;
 	LsmLogWriter *log;
 	bool poisoned; /* its tail is unknown */
@@ -91,7 +90,6 @@ log_rotate(LsmJournal *journal, uint64_t new_number, uint64_t *position, LsmErro
 	close_log(j);
 	j->file = file;
 	j->log = log;
-	j->number = new_number;
 	j->poisoned = false;
 	*position = new_number;
 	return LSM_OK;
@@ -155,6 +153,7 @@ list_logs(LogJournal *j, Numbers *list, LsmError *err)
 	return status;
 }
 
+/* May run beside append and rotate: it touches nothing of theirs, and the log being written is never before position. */
 static void
 log_release(LsmJournal *journal, uint64_t position)
 {
@@ -168,8 +167,6 @@ log_release(LsmJournal *journal, uint64_t position)
 		{
 			char name[64];
 
-			if (list.numbers[i] == j->number)
-				continue;
 			lsm_file_name(name, LSM_FILE_LOG, list.numbers[i]);
 			(void) j->env->ops->remove(j->env, name, &ignored);
 		}
