@@ -305,9 +305,9 @@ script_options(Script *script)
 	LsmOptions *options = &script->options;
 
 	lsm_options_init(options);
-	options->inline_work = true;
+	options->inline_work = script->seed % 2 == 0;
 	options->max_handles = 2;
-	options->memtable_slots = 2;
+	options->memtable_slots = 2 + script->seed % 4 / 2;
 	options->memtable_size = 4096 << test_random(&script->random) % 3;
 	options->block_cache_size = 32768;
 	options->file_size = 2048 << test_random(&script->random) % 2;
@@ -352,37 +352,71 @@ close_store(Script *script)
 	script->db = NULL;
 }
 
+/*
+ * Writes script->batch.  Scripts of odd seeds do the background work by
+ * themselves, late, so that several memtables wait and logs pile up.
+ */
+static LsmStatus
+write_batch(Script *script, bool sync)
+{
+	LsmStatus status = lsm_write(script->db, &script->batch, sync, NULL, &err);
+	LsmStats stats;
+	bool did_work;
+
+	while (status == LSM_BUSY)
+	{
+		status = lsm_stats(script->db, &stats, &err);
+		if (status == LSM_OK && stats.memtables_waiting + 1 >= script->options.memtable_slots)
+			status = lsm_work(script->db, &did_work, &err);
+		if (status == LSM_OK)
+			status = lsm_make_room(script->db, script->batch.memtable_cost, &err);
+		if (status == LSM_OK)
+			status = lsm_write(script->db, &script->batch, sync, NULL, &err);
+	}
+	return status;
+}
+
 /* One step; false if it failed (which it may only after a crash). */
 static bool
 one_step(Script *script)
 {
 	int what = (int) (test_random(&script->random) % 100);
 	LsmSlice none = {NULL, 0};
+	int changes = 4;
 	bool sync;
 
 	if (what < 80)
 	{
 		sync = test_random(&script->random) % 4 == 0;
-		model_random_batch(&script->history, &script->keys, &script->batch, &script->random, what < 70 ? 4 : 12, 200);
-		if (lsm_write(script->db, &script->batch, sync, NULL, &err) != LSM_OK)
+		if (what >= 70)
+			changes = what < 78 ? 12 : 150; /* the latter: more than a memtable holds */
+		model_random_batch(&script->history, &script->keys, &script->batch, &script->random, changes, 200);
+		if (write_batch(script, sync) != LSM_OK)
 			return false;
 		if (sync)
 			all_durable(script);
 	}
-	else if (what < 87)
+	else if (what < 84)
 	{
 		if (lsm_flush(script->db, &err) != LSM_OK)
 			return false;
 		all_durable(script);
 	}
-	else if (what < 93)
+	else if (what < 89)
 	{
 		LsmSlice lower = script->keys.keys[test_random(&script->random) % script->keys.count];
 
-		if (lsm_compact_range(script->db, what < 90 ? none : lower, none, &err) != LSM_OK)
+		if (lsm_compact_range(script->db, what < 86 ? none : lower, none, &err) != LSM_OK)
 			return false;
 	}
-	else if (what < 94)
+	else if (what < 95)
+	{
+		bool did_work;
+
+		if (!script->options.inline_work && lsm_work(script->db, &did_work, &err) != LSM_OK)
+			return false;
+	}
+	else if (what < 98)
 	{
 		close_store(script);
 		coverage.reopens++;

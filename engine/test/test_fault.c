@@ -8,11 +8,12 @@
  *
  * - The error has the right status and errno and names a file.
  * - What is read after the error is right or an error, never wrong.
+ * - A process killed or a machine that loses power right then finds all promises
+ *   kept: nothing acknowledged with sync is lost, nothing else appears but whole
+ *   batches in order, of which the failed one may be the last.
  * - The disk is then well again.  The store may go on at once or refuse (its log
- *   may have an unknown end); opened anew, at the latest, it works.
- * - Nothing acknowledged with sync is lost, nothing else appears but whole
- *   batches in order, of which the failed one may be the last; also when the
- *   machine loses power after the fault.
+ *   may have an unknown end); opened anew, at the latest, it works, and the same
+ *   promises are kept.
  *
  * FAULT_SEED=n and FAULT_KIND=n, FAULT_N=n repeat one.
  */
@@ -129,12 +130,12 @@ is_possible(Script *script)
 
 /* Reads everything; an error is allowed if `may_fail`. */
 static void
-read_and_check(Script *script, bool may_fail, const char *when)
+read_and_check(Script *script, LsmDb *db, bool may_fail, const char *when)
 {
 	LsmRead read = {LSM_MAX_SEQUENCE, NULL, NULL};
 	char message[256];
 	char text[512];
-	LsmStatus status = model_read(script->db, &read, &script->keys, script->found, message, sizeof(message), &err);
+	LsmStatus status = model_read(db, &read, &script->keys, script->found, message, sizeof(message), &err);
 
 	if (status == LSM_INVALID && message[0])
 		fail(script, message);
@@ -160,7 +161,9 @@ write_one(Script *script, bool sync)
 {
 	LsmStatus status;
 
-	model_random_batch(&script->history, &script->keys, &script->batch, &script->random, 5, 250);
+	/* Now and then one that is larger than a memtable. */
+	model_random_batch(&script->history, &script->keys, &script->batch, &script->random,
+					   test_random(&script->random) % 25 == 0 ? 100 : 5, 250);
 	status = lsm_write(script->db, &script->batch, sync, NULL, &err);
 	if (status == LSM_OK && sync)
 		script->durable = script->history.num_groups;
@@ -226,92 +229,112 @@ script_options(Script *script)
 	options->table.zstd_level = 1;
 }
 
-/* After the fault: in the same process, after opening anew, and after losing power. */
+/*
+ * The store as another process finds it, `how` telling what happened before: all
+ * promises are kept, and it can be written to.
+ */
+static void
+start_again(Script *script, LsmEnv *env, const char *how)
+{
+	Cell *state = model_state_new(&script->keys);
+	LsmRead read = {LSM_MAX_SEQUENCE, NULL, NULL};
+	History more = {0};
+	char message[256];
+	uint64_t files;
+	uint64_t entries;
+	LsmDb *db;
+	int i;
+
+	must(script, lsm_open(env, &script->options, &db, &err), how);
+	read_and_check(script, db, false, how);
+	must(script, lsm_verify(db, report_damage, script, &files, &entries, &err), "verify");
+	memcpy(state, script->found, script->keys.count * sizeof(Cell));
+	for (i = 0; i < 10; i++)
+	{
+		model_random_batch(&more, &script->keys, &script->batch, &script->random, 5, 250);
+		must(script, lsm_write(db, &script->batch, true, NULL, &err), "write after opening anew");
+		model_apply(state, &more, i);
+	}
+	lsm_close(db);
+	must(script, lsm_env_sim_reboot(env, LSM_SIM_SYNCED_ONLY, 1), "reboot");
+	must(script, lsm_open(env, &script->options, &db, &err), "open once more");
+	must(script, model_read(db, &read, &script->keys, script->found, message, sizeof(message), &err), "read once more");
+	if (!model_same(&script->keys, state, script->found))
+		fail(script, "what was written after the fault is not there");
+	lsm_close(db);
+	model_history_free(&more);
+	free(state);
+}
+
+/* On a copy of the disk as it is now: the process was killed, and the machine lost power. */
+static void
+start_copies(Script *script, const char *killed, const char *power_lost)
+{
+	LsmEnv *copy;
+
+	must(script, lsm_env_sim_clone(script->env, script->n, &copy), "clone");
+	start_again(script, copy, killed);
+	lsm_env_sim_free(copy);
+	must(script, lsm_env_sim_clone(script->env, script->n, &copy), "clone");
+	must(script, lsm_env_sim_reboot(copy, (LsmSimImage) (script->n % LSM_SIM_NUM_IMAGES), script->n), "reboot");
+	start_again(script, copy, power_lost);
+	lsm_env_sim_free(copy);
+}
+
+/* Some writes with sync, and a flush, on a disk that is well again. */
+static void
+write_more(Script *script)
+{
+	int acknowledged = 0;
+	int i;
+
+	for (i = 0; i < 5; i++)
+	{
+		if (write_one(script, true) == LSM_OK)
+		{
+			acknowledged++;
+			continue;
+		}
+		if (err.text[0] == 0)
+			fail(script, "a refused write has no text");
+		if (acknowledged > 0)
+			fail(script, "a write failed on a disk that is well again");
+		/* One write may have failed halfway; those refused after it must leave nothing. */
+		if (script->failed < 0)
+			script->failed = script->history.num_groups - 1;
+		else
+			script->history.num_groups--;
+	}
+	/* So that tables and the manifest are written, too, behind whatever the fault left there. */
+	if (lsm_flush(script->db, &err) == LSM_OK)
+		script->durable = script->history.num_groups;
+	else if (acknowledged > 0)
+		must(script, err.status, "flush on a disk that is well again");
+	if (acknowledged > 0)
+		went_on++;
+	else
+		refused++;
+}
+
 static void
 look_after(Script *script)
 {
-	LsmEnv *power_lost;
-	LsmStatus status;
-	int acknowledged;
-	int i;
-
+	start_copies(script, "killed right after the fault", "lost power right after the fault");
 	if (script->db != NULL)
 	{
-		read_and_check(script, true, "reading while the disk is ill");
+		read_and_check(script, script->db, true, "reading while the disk is ill");
 		lsm_env_sim_set_fault(script->env, 0, 0, false);
 		lsm_env_sim_set_read_fault(script->env, 0, 0, false);
-		read_and_check(script, true, "reading after the fault");
-
-		acknowledged = 0;
-		for (i = 0; i < 5; i++)
-		{
-			status = write_one(script, true);
-			if (status != LSM_OK)
-			{
-				/* Then none of the later ones may be taken, or their order would be a guess. */
-				if (err.text[0] == 0)
-					fail(script, "a refused write has no text");
-				if (script->failed < 0)
-					script->failed = script->history.num_groups - 1;
-				else
-					script->history.num_groups--;
-				if (acknowledged > 0)
-					fail(script, "a write failed on a disk that is well again");
-			}
-			else
-				acknowledged++;
-		}
-		if (acknowledged == 5)
-			went_on++;
-		else if (acknowledged == 0)
-			refused++;
-		read_and_check(script, true, "reading after more writes");
+		read_and_check(script, script->db, true, "reading after the fault");
+		write_more(script);
+		read_and_check(script, script->db, true, "reading after more writes");
+		start_copies(script, "killed some writes after the fault", "lost power some writes after the fault");
 		lsm_close(script->db);
 		script->db = NULL;
 	}
 	lsm_env_sim_set_fault(script->env, 0, 0, false);
 	lsm_env_sim_set_read_fault(script->env, 0, 0, false);
-
-	/* Whichever comes first: another start of the process, or of the machine. */
-	must(script, lsm_env_sim_clone(script->env, script->n, &power_lost), "clone");
-	must(script, lsm_env_sim_reboot(power_lost, (LsmSimImage) (script->n % LSM_SIM_NUM_IMAGES), script->n), "reboot");
-	for (i = 0; i < 2; i++)
-	{
-		LsmEnv *env = i == 0 ? power_lost : script->env;
-		Cell *state = model_state_new(&script->keys);
-		History more = {0};
-		uint64_t files;
-		uint64_t entries;
-		int j;
-
-		must(script, lsm_open(env, &script->options, &script->db, &err), i == 0 ? "open after losing power" : "open anew");
-		read_and_check(script, false, i == 0 ? "reading after losing power" : "reading after opening anew");
-		must(script, lsm_verify(script->db, report_damage, script, &files, &entries, &err), "verify");
-		memcpy(state, script->found, script->keys.count * sizeof(Cell));
-		for (j = 0; j < 10; j++)
-		{
-			model_random_batch(&more, &script->keys, &script->batch, &script->random, 5, 250);
-			must(script, lsm_write(script->db, &script->batch, true, NULL, &err), "write after opening anew");
-			model_apply(state, &more, j);
-		}
-		lsm_close(script->db);
-		must(script, lsm_env_sim_reboot(env, LSM_SIM_SYNCED_ONLY, 1), "reboot");
-		must(script, lsm_open(env, &script->options, &script->db, &err), "open once more");
-		{
-			LsmRead read = {LSM_MAX_SEQUENCE, NULL, NULL};
-			char message[256];
-
-			must(script, model_read(script->db, &read, &script->keys, script->found, message, sizeof(message), &err),
-				 "read once more");
-			if (!model_same(&script->keys, state, script->found))
-				fail(script, "what was written after the fault is not there");
-		}
-		lsm_close(script->db);
-		script->db = NULL;
-		model_history_free(&more);
-		free(state);
-	}
-	lsm_env_sim_free(power_lost);
+	start_again(script, script->env, "opened anew");
 }
 
 /* False if the script was over before its nth operation. */

@@ -341,8 +341,12 @@ one_step(Run *run)
 	int what = (int) below(run, 1000);
 	Snapshot *snapshot;
 
-	if (what < 550)
-		write_batch(run, what < 500 ? 4 : 40);
+	if (what < 500)
+		write_batch(run, 4);
+	else if (what < 545)
+		write_batch(run, 40);
+	else if (what < 550)
+		write_batch(run, 600); /* more than a memtable holds */
 	else if (what < 750)
 		get_some(run);
 	else if (what < 900)
