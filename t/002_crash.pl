@@ -69,12 +69,20 @@ sub pgbench
 		'>', '/dev/null', '2>', '/dev/null');
 }
 
+# Never an empty pid: that would be our own process group.
+sub kill_one
+{
+	my ($query) = @_;
+	my $pid = $node->safe_psql('postgres', $query);
+	like($pid, qr/^[1-9]\d*$/, 'a victim') or die 'nobody to kill';
+	kill 'KILL', $pid;
+}
+
 my %strike = (
 	'a backend' => sub {
-		kill 'KILL', $node->safe_psql('postgres',
-			q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() ORDER BY random() LIMIT 1});
+		kill_one(q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() ORDER BY random() LIMIT 1});
 	},
-	'the compactor' => sub { kill 'KILL', $node->safe_psql('postgres', q{SELECT compactor_pid FROM docstore.status}); },
+	'the compactor' => sub { kill_one(q{SELECT compactor_pid FROM docstore.status}); },
 	'the postmaster' => sub { $node->kill9; },
 	'all at once' => sub { $node->stop('immediate'); });
 my @strikes = ('a backend', 'the compactor', 'the postmaster', 'a backend', 'all at once');
