@@ -77,9 +77,9 @@ extern void lsm_detach(LsmDb *db);
 
 /*
  * Brings the store up: creates it or reads the manifest, removes leftovers,
- * rebuilds the memtable from the journal (flushing as it fills).  One process,
- * once; until then, and for ever after a failure, the others' calls fail with
- * the kept error (lsm_ready).
+ * rebuilds the memtable from the journal (flushing as it fills).  One process;
+ * until then the others' calls fail (lsm_ready), after a failure with the kept
+ * error.  After a failure it may be tried again, with a new handle.
  */
 extern LsmStatus lsm_recover(LsmDb *db, LsmError *err);
 /* LSM_OK, LSM_BUSY while recovery is not over, or the kept error. */
@@ -218,6 +218,15 @@ typedef struct LsmStats
 	LsmError last_error; /* of background work; status LSM_OK: none */
 } LsmStats;
 extern LsmStatus lsm_stats(LsmDb *db, LsmStats *stats, LsmError *err);
+
+/* As in LsmStats, but cheap: opens no file. */
+typedef struct LsmMemtables
+{
+	uint64_t journal_position;
+	int waiting; /* to be flushed */
+	bool empty;  /* all of them */
+} LsmMemtables;
+extern LsmStatus lsm_memtables(LsmDb *db, LsmMemtables *state, LsmError *err);
 
 /* Reads every live file whole and reports each damage; LSM_OK also when damage was reported. */
 extern LsmStatus lsm_verify(LsmDb *db, LsmDamage damage, void *arg, uint64_t *files, uint64_t *entries, LsmError *err);

@@ -24,6 +24,7 @@
 #include "postmaster/interrupt.h"
 #include "storage/condition_variable.h"
 #include "storage/fd.h"
+#include "storage/procsignal.h"
 #include "storage/spin.h"
 #include "utils/memutils.h"
 #include "utils/wait_event.h"
@@ -274,13 +275,29 @@ pg_list(LsmEnv *env, void (*fn)(void *arg, const char *name), void *arg, LsmErro
 	return LSM_OK;
 }
 
+/* fsync_fname_ext opens a transient descriptor, which may throw when there are too many. */
 static LsmStatus
 pg_sync_dir(LsmEnv *env, LsmError *err)
 {
-	int elevel = data_sync_elevel(LOG);
+	MemoryContext context = CurrentMemoryContext;
+	volatile int saved_errno = 0;
+	uint32 holdoff = InterruptHoldoffCount;
 
-	if (fsync_fname_ext(LSM_PG_DIRECTORY, true, false, elevel) != 0)
-		return lsm_fail_os(err, errno, ".", "could not fsync directory");
+	PG_TRY();
+	{
+		if (fsync_fname_ext(LSM_PG_DIRECTORY, true, false, data_sync_elevel(LOG)) != 0)
+			saved_errno = errno;
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		FlushErrorState();
+		InterruptHoldoffCount = holdoff;
+		saved_errno = EMFILE;
+	}
+	PG_END_TRY();
+	if (saved_errno != 0)
+		return lsm_fail_os(err, saved_errno, ".", "could not fsync directory");
 	return LSM_OK;
 }
 
@@ -317,6 +334,7 @@ pg_wait_prepare(LsmEnv *env, LsmWaitId what)
 static LsmStatus
 pg_wait(LsmEnv *env, LsmWaitId what, int timeout_ms)
 {
+	lsm_env_pg_absorb();
 	if (asked_to_stop())
 		return LSM_INTERRUPTED;
 	/* Held, CHECK_FOR_INTERRUPTS inside does nothing; the short step bounds how late we notice. */
@@ -413,6 +431,30 @@ lsm_env_pg_set_worker(Latch *latch)
 	SpinLockAcquire(&the_env.shared->mutex);
 	the_env.shared->worker = latch;
 	SpinLockRelease(&the_env.shared->mutex);
+}
+
+/*
+ * DROP DATABASE, among others, waits until every process has closed its files of
+ * it.  Whoever holds interrupts off (a lock, that is) does it later.
+ */
+void
+lsm_env_pg_absorb(void)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	if (likely(!ProcSignalBarrierPending) || InterruptHoldoffCount > 0 || CritSectionCount > 0)
+		return;
+	PG_TRY();
+	{
+		ProcessProcSignalBarrier();
+	}
+	PG_CATCH();
+	{
+		/* It stays pending. */
+		MemoryContextSwitchTo(context);
+		FlushErrorState();
+	}
+	PG_END_TRY();
 }
 
 void

@@ -23,6 +23,9 @@ extern LsmEnv *lsm_env_pg_attach(void *shared, LWLockPadded *locks);
 /* The process that does background work: LSM_WAIT_WORK's wakeups set its latch.  NULL when it ends. */
 extern void lsm_env_pg_set_worker(Latch *latch);
 
+/* Does what other processes wait for this one to do (ProcSignalBarrier), during long work.  Does not throw. */
+extern void lsm_env_pg_absorb(void);
+
 /* Creates the directory if it is missing.  Throws. */
 extern void lsm_env_pg_make_directory(void);
 

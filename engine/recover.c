@@ -432,7 +432,7 @@ lsm_recover(LsmDb *db, LsmError *err)
 
 	if (err == NULL)
 		err = &local;
-	if (atomic_load(&shared->phase) != LSM_PHASE_NEW)
+	if (atomic_load(&shared->phase) == LSM_PHASE_READY)
 		return lsm_fail(err, LSM_INVALID, 0, NULL, 0, "the store is recovered already");
 	/* others may write as soon as it is published, but must not flush while we sweep */
 	if (!lsm_role_try(db))
@@ -442,8 +442,12 @@ lsm_recover(LsmDb *db, LsmError *err)
 	{
 		lsm_manifest_close(&db->manifest);
 		lsm_lock(db->env, LSM_LOCK_STATE, LSM_EXCLUSIVE);
-		shared->kept_error = *err;
-		atomic_store(&shared->phase, LSM_PHASE_FAILED);
+		/* who is told to stop has not failed: the next process starts over, and the others go on waiting */
+		if (status != LSM_INTERRUPTED)
+		{
+			shared->kept_error = *err;
+			atomic_store(&shared->phase, LSM_PHASE_FAILED);
+		}
 		lsm_unlock(db->env, LSM_LOCK_STATE);
 	}
 	lsm_role_give(db);

@@ -74,6 +74,23 @@ lsm_stats(LsmDb *db, LsmStats *stats, LsmError *err)
 	return status;
 }
 
+LsmStatus
+lsm_memtables(LsmDb *db, LsmMemtables *state, LsmError *err)
+{
+	LsmShared *shared = db->shared;
+	LsmStatus status = lsm_ready(db, err);
+
+	if (status != LSM_OK)
+		return status;
+	lsm_lock(db->env, LSM_LOCK_STATE, LSM_SHARED);
+	state->journal_position = shared->manifest_position;
+	state->waiting = shared->nmems - 1;
+	/* the active one cannot be reused while we hold STATE */
+	state->empty = shared->nmems == 1 && lsm_memtable_entries(lsm_shared_arena(shared, shared->mems[0])) == 0;
+	lsm_unlock(db->env, LSM_LOCK_STATE);
+	return LSM_OK;
+}
+
 /* ---- ranges ---- */
 
 /* Offset in a file where `key` would lie. */

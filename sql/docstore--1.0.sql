@@ -106,9 +106,9 @@ GRANT SELECT ON docstore.levels TO PUBLIC;
 
 -- Writes everything that is in memory into tables.
 CREATE FUNCTION docstore.flush() RETURNS void AS 'MODULE_PATHNAME', 'docstore_flush' LANGUAGE C;
--- The same, then compacts the whole store.
-CREATE FUNCTION docstore.compact() RETURNS void AS 'MODULE_PATHNAME', 'docstore_compact' LANGUAGE C;
+-- The same, then compacts a collection of this database, or the whole store.
+CREATE FUNCTION docstore.compact(collection text DEFAULT NULL) RETURNS void AS 'MODULE_PATHNAME', 'docstore_compact' LANGUAGE C;
 -- Reads every file of the store; a row for each damage.
 CREATE FUNCTION docstore.verify(OUT file text, OUT "offset" bigint, OUT problem text)
 RETURNS SETOF record AS 'MODULE_PATHNAME', 'docstore_verify' LANGUAGE C;
-REVOKE ALL ON FUNCTION docstore.flush(), docstore.compact(), docstore.verify() FROM PUBLIC;
+REVOKE ALL ON FUNCTION docstore.flush(), docstore.compact(text), docstore.verify() FROM PUBLIC;

@@ -12,6 +12,54 @@
 #error "docstore needs PostgreSQL 15 or later"
 #endif
 
+/* ---- processes, transactions (store/store.c, store/txn.c, store/slot.c) ---- */
+
+/* A number from 0 that no other process has at the moment, below MaxBackends for backends and workers. */
+#if PG_VERSION_NUM >= 170000
+#define docstore_backend_number() (MyProcNumber)
+#define docstore_oldest_clog_xid() (TransamVariables->oldestClogXid)
+#else
+#define docstore_backend_number() (MyBackendId - 1)
+#define docstore_oldest_clog_xid() (ShmemVariableCache->oldestClogXid)
+#endif
+
+/*
+ * An error while a page of the commit log is read leaves its lock behind for the
+ * abort of the transaction to release.  Since 17 it is one of many that cannot be
+ * named from outside: then only the end of the process releases it.
+ */
+#if PG_VERSION_NUM >= 170000
+#define docstore_release_clog_lock() ereport(FATAL, (errmsg("could not read the commit log")))
+#else
+#define docstore_release_clog_lock()      \
+	do                                    \
+	{                                     \
+		if (LWLockHeldByMe(XactSLRULock)) \
+			LWLockRelease(XactSLRULock);  \
+	} while (0)
+#endif
+
+/* ---- replication slots (store/slot.c) ---- */
+
+#if PG_VERSION_NUM >= 170000
+#define docstore_create_slot(name) ReplicationSlotCreate(name, false, RS_PERSISTENT, false, false, false)
+#else
+#define docstore_create_slot(name) ReplicationSlotCreate(name, false, RS_PERSISTENT, false)
+#endif
+
+/* Without waiting for whoever has it, and also if it is invalidated. */
+#if PG_VERSION_NUM >= 180000
+#define docstore_acquire_slot(name) ReplicationSlotAcquire(name, true, false)
+#else
+#define docstore_acquire_slot(name) ReplicationSlotAcquire(name, true)
+#endif
+
+#if PG_VERSION_NUM >= 160000
+#define docstore_slot_invalidated(slot) ((slot)->data.invalidated != RS_INVAL_NONE)
+#else
+#define docstore_slot_invalidated(slot) (!XLogRecPtrIsInvalid((slot)->data.invalidated_at))
+#endif
+
 /* ---- planner (fdw/plan.c, fdw/seek.c) ---- */
 
 /* Pathkeys for one expression of a relation, made only if an equivalence class for it exists. */
@@ -67,25 +115,6 @@
 #define docstore_delay_point() vacuum_delay_point(true)
 #else
 #define docstore_delay_point() vacuum_delay_point()
-#endif
-
-/* ---- store/, worker/ ---- */
-
-/* A number from 0 that no other process has at the moment, below MaxBackends for backends and workers. */
-#if PG_VERSION_NUM >= 170000
-#define docstore_backend_number() (MyProcNumber)
-#define docstore_oldest_clog_xid() (TransamVariables->oldestClogXid)
-#define docstore_create_slot(name) ReplicationSlotCreate(name, false, RS_PERSISTENT, false, false, false)
-#else
-#define docstore_backend_number() (MyBackendId - 1)
-#define docstore_oldest_clog_xid() (ShmemVariableCache->oldestClogXid)
-#define docstore_create_slot(name) ReplicationSlotCreate(name, false, RS_PERSISTENT, false)
-#endif
-
-#if PG_VERSION_NUM >= 180000
-#define docstore_acquire_slot(name) ReplicationSlotAcquire(name, false, true)
-#else
-#define docstore_acquire_slot(name) ReplicationSlotAcquire(name, false)
 #endif
 
 #endif

@@ -115,12 +115,36 @@ range_of(const Drop *drop, char kind, char *lower, char *upper)
 		docstore_key_prefix_end(upper, kind, drop->database, drop->storage);
 }
 
+/* The record has done its work.  Nobody's transaction: it may come back after a crash, and is removed again. */
+static void
+remove_record(LsmDb *db, const Drop *drop)
+{
+	LsmBatch batch = {0};
+	char key[DOCSTORE_KEY_PREFIX];
+	LsmStatus status;
+	LsmError err;
+
+	docstore_key_prefix(key, DOCSTORE_KEY_DROPPED, drop->database, drop->storage);
+	if (!lsm_batch_delete(&batch, lsm_slice(key, sizeof(key))))
+	{
+		lsm_batch_free(&batch);
+		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
+	}
+	while ((status = lsm_write(db, &batch, false, NULL, &err)) == LSM_BUSY)
+	{
+		/* not lsm_make_room: it would wait for the compactor, which is us */
+		status = lsm_flush(db, &err);
+		if (status != LSM_OK)
+			break;
+	}
+	lsm_batch_free(&batch);
+	docstore_check(status, &err);
+}
+
 void
 docstore_finish_drops(void)
 {
 	LsmDb *db = docstore_db();
-	LsmBatch batch = {0};
-	LsmStatus status;
 	LsmError err;
 
 	if (ndrops == 0)
@@ -135,14 +159,7 @@ docstore_finish_drops(void)
 		CHECK_FOR_INTERRUPTS();
 		range_of(&drops[i], DOCSTORE_KEY_DOCUMENT, lower, upper);
 		docstore_check(lsm_compact_range(db, lsm_slice(lower, sizeof(lower)), lsm_slice(upper, sizeof(upper)), &err), &err);
-		docstore_key_prefix(lower, DOCSTORE_KEY_DROPPED, drops[i].database, drops[i].storage);
-		lsm_batch_clear(&batch);
-		if (!lsm_batch_delete(&batch, lsm_slice(lower, sizeof(lower))))
-			ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
-		while ((status = lsm_write(db, &batch, false, NULL, &err)) == LSM_BUSY)
-			docstore_check(lsm_make_room(db, batch.memtable_cost, &err), &err);
-		docstore_check(status, &err);
+		remove_record(db, &drops[i]);
 	}
-	lsm_batch_free(&batch);
 	ndrops = 0;
 }

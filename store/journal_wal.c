@@ -6,8 +6,7 @@
  *
  * Redo does nothing: the startup process leaves the memtable alone, and the
  * compactor rebuilds it afterwards from the position that the manifest names
- * (lsm_recover calls replay).  A physical replication slot keeps WAL from there,
- * for checkpoints know nothing of our memtables.
+ * (lsm_recover calls replay).  A replication slot keeps WAL from there (slot.h).
  *
  * WAL before data: before a table enters the manifest, WAL is flushed up to a
  * mark inserted then.  That covers the records of all versions within, and the
@@ -22,12 +21,12 @@
 #include "access/xlogreader.h"
 #include "access/xlogutils.h"
 #include "miscadmin.h"
-#include "replication/slot.h"
+#include "postmaster/interrupt.h"
 #include "utils/memutils.h"
 
-#include "store/compat.h"
+#include "engine/env_pg.h"
 #include "store/journal_wal.h"
-#include "store/shmem.h"
+#include "store/slot.h"
 
 #define DOCSTORE_WAL_BATCH 0x00
 #define DOCSTORE_WAL_MARK 0x10
@@ -104,12 +103,10 @@ wal_rotate(LsmJournal *journal, uint64_t new_number, uint64_t *position, LsmErro
 	return LSM_OK;
 }
 
+/* Whoever flushed: only the compactor holds the slot, and it moves it between two pieces of work, where it may throw. */
 static void
 wal_release(LsmJournal *journal, uint64_t position)
 {
-	/* Whoever flushed; only the process that holds the slot can move it, and it looks again by itself. */
-	if (MyReplicationSlot != NULL)
-		docstore_slot_advance(position);
 }
 
 static LsmStatus
@@ -127,26 +124,43 @@ wal_before_install(LsmJournal *journal, LsmError *err)
 	return LSM_OK;
 }
 
-/* Reads all our records; what it calls may throw. */
+static bool
+asked_to_stop(void)
+{
+	return ShutdownRequestPending || (InterruptPending && (ProcDiePending || QueryCancelPending));
+}
+
+/* Reads all our records from `start` on; what it calls may throw. */
 static LsmStatus
 read_wal(XLogReaderState *reader, ReadLocalXLogPageNoWaitPrivate *private, XLogRecPtr start, LsmReplay fn, void *arg,
 		 LsmError *err)
 {
-	XLogRecPtr first = XLogFindNextRecord(reader, start);
+	XLogRecPtr end = GetFlushRecPtr(NULL);
+	XLogRecPtr first;
 	char *problem = NULL;
 
+	/*
+	 * The manifest is written after WAL was flushed to beyond the position it
+	 * names.  So these are not this server's files, or not this server's WAL; going
+	 * on would lose what comes to lie between the two.
+	 */
+	if (start > end)
+		return lsm_fail(err, LSM_CORRUPT, 0, NULL, 0, "the store needs WAL from %X/%X, but the server's ends at %X/%X",
+						LSN_FORMAT_ARGS(start), LSN_FORMAT_ARGS(end));
+	first = XLogFindNextRecord(reader, start);
 	if (XLogRecPtrIsInvalid(first))
 	{
 		/* Nothing was written since. */
 		if (private->end_of_wal)
 			return LSM_OK;
-		return lsm_fail(err, LSM_CORRUPT, 0, NULL, start, "could not find a WAL record after %X/%X", LSN_FORMAT_ARGS(start));
+		return lsm_fail(err, LSM_CORRUPT, 0, NULL, 0, "could not find a WAL record after %X/%X", LSN_FORMAT_ARGS(start));
 	}
 	for (;;)
 	{
 		LsmStatus status;
 
-		if (InterruptPending && (ProcDiePending || QueryCancelPending))
+		lsm_env_pg_absorb();
+		if (asked_to_stop())
 			return lsm_fail(err, LSM_INTERRUPTED, 0, NULL, 0, "recovery was interrupted");
 		if (XLogReadRecord(reader, &problem) == NULL)
 			break;
@@ -160,8 +174,27 @@ read_wal(XLogReaderState *reader, ReadLocalXLogPageNoWaitPrivate *private, XLogR
 	/* The reader also says so when it meets the end of what was flushed. */
 	if (private->end_of_wal)
 		return LSM_OK;
-	return lsm_fail(err, LSM_CORRUPT, 0, NULL, reader->EndRecPtr, "could not read WAL at %X/%X: %s",
-					LSN_FORMAT_ARGS(reader->EndRecPtr), problem != NULL ? problem : "no message");
+	return lsm_fail(err, LSM_CORRUPT, 0, NULL, 0, "could not read WAL at %X/%X: %s", LSN_FORMAT_ARGS(reader->EndRecPtr),
+					problem != NULL ? problem : "no message");
+}
+
+/* An error that PostgreSQL threw, as a status. */
+static LsmStatus
+caught(XLogRecPtr position, LsmError *err)
+{
+	ErrorData *edata = CopyErrorData();
+	LsmStatus status;
+
+	FlushErrorState();
+	/* a file that is not there; what else may be wrong is said in the server's words */
+	if (edata->sqlerrcode == ERRCODE_UNDEFINED_FILE)
+		status = lsm_fail(err, LSM_CORRUPT, 0, NULL, 0, "the WAL from %X/%X that the store needs is gone: %s",
+						  LSN_FORMAT_ARGS(position), edata->message);
+	else
+		status = lsm_fail(err, LSM_IO, 0, NULL, 0, "could not read the WAL from %X/%X: %s", LSN_FORMAT_ARGS(position),
+						  edata->message);
+	FreeErrorData(edata);
+	return status;
 }
 
 static LsmStatus
@@ -171,9 +204,11 @@ wal_replay(LsmJournal *journal, uint64_t position, LsmReplay fn, void *arg, LsmE
 	ReadLocalXLogPageNoWaitPrivate private = {0};
 	XLogReaderState *volatile reader = NULL;
 	volatile LsmStatus status = LSM_OK;
+	uint32 holdoff = InterruptHoldoffCount;
 
 	PG_TRY();
 	{
+		docstore_slot_hold(position);
 		reader = XLogReaderAllocate(wal_segment_size, NULL,
 									XL_ROUTINE(.page_read = &read_local_xlog_page_no_wait,
 											   .segment_open = &wal_segment_open,
@@ -186,14 +221,9 @@ wal_replay(LsmJournal *journal, uint64_t position, LsmReplay fn, void *arg, LsmE
 	}
 	PG_CATCH();
 	{
-		ErrorData *edata;
-
 		MemoryContextSwitchTo(context);
-		edata = CopyErrorData();
-		FlushErrorState();
-		status = lsm_fail(err, LSM_CORRUPT, 0, NULL, position, "the WAL from %X/%X that the store needs is gone: %s",
-						  LSN_FORMAT_ARGS((XLogRecPtr) position), edata->message);
-		FreeErrorData(edata);
+		InterruptHoldoffCount = holdoff; /* the throw reset it */
+		status = caught((XLogRecPtr) position, err);
 	}
 	PG_END_TRY();
 	if (reader != NULL)
@@ -221,49 +251,4 @@ docstore_journal(void)
 	static LsmJournal journal = {.ops = &wal_ops, .concurrent = true};
 
 	return &journal;
-}
-
-/* ---- the slot ---- */
-
-void
-docstore_slot_acquire(void)
-{
-	if (MyReplicationSlot != NULL)
-		return;
-	CheckSlotRequirements();
-	if (SearchNamedReplicationSlot(DOCSTORE_SLOT, true) != NULL)
-		docstore_acquire_slot(DOCSTORE_SLOT);
-	else
-	{
-		/* A new store, or a restored base backup: those leave slots out. */
-		docstore_create_slot(DOCSTORE_SLOT);
-		ReplicationSlotReserveWal();
-		ReplicationSlotMarkDirty();
-		ReplicationSlotSave();
-	}
-	pg_atomic_write_u64(&docstore_shared->retained_from, MyReplicationSlot->data.restart_lsn);
-}
-
-void
-docstore_slot_advance(uint64 position)
-{
-	ReplicationSlot *slot = MyReplicationSlot;
-	bool moved = false;
-
-	if (slot == NULL || position == 0)
-		return;
-	SpinLockAcquire(&slot->mutex);
-	if (slot->data.restart_lsn < (XLogRecPtr) position)
-	{
-		slot->data.restart_lsn = (XLogRecPtr) position;
-		moved = true;
-	}
-	SpinLockRelease(&slot->mutex);
-	if (!moved)
-		return;
-	/* An older position on disk is safe: it only keeps more. */
-	ReplicationSlotMarkDirty();
-	ReplicationSlotSave();
-	ReplicationSlotsComputeRequiredLSN();
-	pg_atomic_write_u64(&docstore_shared->retained_from, position);
 }

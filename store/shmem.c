@@ -7,6 +7,7 @@
 
 #include "miscadmin.h"
 #include "storage/ipc.h"
+#include "storage/lwlock.h"
 #include "storage/shmem.h"
 
 #include "engine/env_pg.h"
@@ -81,8 +82,7 @@ startup(void)
 		docstore_shared->env_offset = env_offset();
 		docstore_shared->store_offset = store_offset();
 		pg_atomic_init_u32(&docstore_shared->compactor_pid, 0);
-		pg_atomic_init_u32(&docstore_shared->refused, 0);
-		pg_atomic_init_u64(&docstore_shared->retained_from, 0);
+		SpinLockInit(&docstore_shared->mutex);
 		lsm_env_pg_shared_init((char *) docstore_shared + docstore_shared->env_offset);
 		lsm_shared_init((char *) docstore_shared + docstore_shared->store_offset, &options);
 	}
@@ -102,6 +102,23 @@ LsmShared *
 docstore_lsm_shared(void)
 {
 	return (LsmShared *) ((char *) docstore_shared + docstore_shared->store_offset);
+}
+
+void
+docstore_set_trouble(const char *text)
+{
+	SpinLockAcquire(&docstore_shared->mutex);
+	strlcpy(docstore_shared->trouble, text, sizeof(docstore_shared->trouble));
+	SpinLockRelease(&docstore_shared->mutex);
+}
+
+bool
+docstore_get_trouble(char *text, Size size)
+{
+	SpinLockAcquire(&docstore_shared->mutex);
+	strlcpy(text, docstore_shared->trouble, size);
+	SpinLockRelease(&docstore_shared->mutex);
+	return text[0] != '\0';
 }
 
 void

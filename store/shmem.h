@@ -6,7 +6,8 @@
 
 #include "postgres.h"
 
-#include "storage/lwlock.h"
+#include "port/atomics.h"
+#include "storage/spin.h"
 
 #include "engine/db.h"
 
@@ -14,14 +15,18 @@ typedef struct DocstoreShared
 {
 	Size env_offset;
 	Size store_offset;
-	/* Written by the compactor, read by docstore.status. */
-	pg_atomic_uint32 compactor_pid;
-	pg_atomic_uint32 refused;       /* the compactor cannot run under these settings */
-	pg_atomic_uint64 retained_from; /* restart_lsn of the slot */
+	pg_atomic_uint32 compactor_pid; /* 0: it does not run */
+	slock_t mutex;
+	char trouble[256]; /* mutex; why the compactor cannot bring the store up, "" if it can */
 } DocstoreShared;
 
 /* NULL unless loaded by shared_preload_libraries. */
 extern DocstoreShared *docstore_shared;
 extern LsmShared *docstore_lsm_shared(void);
+
+/* The compactor tells the others why the store is not ready, and that it is. */
+extern void docstore_set_trouble(const char *text);
+/* Copies what it told; false if nothing. */
+extern bool docstore_get_trouble(char *text, Size size);
 
 #endif

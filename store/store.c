@@ -9,7 +9,7 @@
 #include "pgstat.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
-#include "storage/procsignal.h"
+#include "utils/timestamp.h"
 
 #include "engine/env_pg.h"
 #include "store/compat.h"
@@ -19,6 +19,7 @@
 #include "store/txn.h"
 
 #define RECOVERY_POLL_MS 20
+#define COMPACTOR_MISSING_MS 30000 /* longer than it takes to start again */
 
 static LsmDb *db = NULL;
 
@@ -27,9 +28,7 @@ static bool (*stop_check)(void *arg) = NULL;
 static bool
 should_stop(void *arg)
 {
-	/* DROP DATABASE, say, waits for every process to answer, however long a compaction takes. */
-	if (ProcSignalBarrierPending)
-		ProcessProcSignalBarrier();
+	lsm_env_pg_absorb();
 	if (stop_check != NULL)
 		return stop_check(arg);
 	return InterruptPending && (ProcDiePending || QueryCancelPending);
@@ -41,11 +40,19 @@ docstore_set_should_stop(bool (*check)(void *arg))
 	stop_check = check;
 }
 
-static void
-detach(int code, Datum arg)
+void
+docstore_detach(void)
 {
-	lsm_detach(db);
+	LsmDb *old = db;
+
 	db = NULL;
+	lsm_detach(old);
+}
+
+static void
+exit_callback(int code, Datum arg)
+{
+	docstore_detach();
 }
 
 /* A pin is held within one call of the engine only; after an error nobody is inside any more. */
@@ -66,6 +73,7 @@ subxact_callback(SubXactEvent event, SubTransactionId mine, SubTransactionId par
 static void
 attach(void)
 {
+	static bool registered = false;
 	LsmAttach how = {0};
 	LsmError err;
 
@@ -73,12 +81,14 @@ attach(void)
 	how.shared = docstore_lsm_shared();
 	how.journal = docstore_journal();
 	how.txn = &docstore_txn_ops;
-	how.txn_ctx = docstore_txn_ctx();
 	how.handle = docstore_backend_number();
 	how.should_stop = should_stop;
 	docstore_check(lsm_attach(&how, &db, &err), &err);
+	if (registered)
+		return;
+	registered = true;
 	/* Not before_shmem_exit: the last transaction's scans are closed by callbacks that run then. */
-	on_shmem_exit(detach, (Datum) 0);
+	on_shmem_exit(exit_callback, (Datum) 0);
 	RegisterXactCallback(xact_callback, NULL);
 	RegisterSubXactCallback(subxact_callback, NULL);
 }
@@ -92,9 +102,38 @@ docstore_attach(void)
 	return db;
 }
 
+/* Why the store may never become ready, as far as can be told while it is not. */
+static void
+check_recovery_can_come(TimestampTz *missing_since)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	char trouble[sizeof(docstore_shared->trouble)];
+
+	if (RecoveryInProgress())
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("collections cannot be read while the server is in recovery"),
+				 errhint("Read them on the primary server.")));
+	if (docstore_get_trouble(trouble, sizeof(trouble)))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("docstore cannot recover its store: %s", trouble),
+				 errhint("The server's log tells more.")));
+	if (pg_atomic_read_u32(&docstore_shared->compactor_pid) != 0)
+		*missing_since = 0;
+	else if (*missing_since == 0)
+		*missing_since = now;
+	else if (TimestampDifferenceExceeds(*missing_since, now, COMPACTOR_MISSING_MS))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("docstore cannot recover its store: its compactor does not run"),
+				 errhint("The server's log tells more.  max_worker_processes must leave room for two processes.")));
+}
+
 LsmDb *
 docstore_db(void)
 {
+	TimestampTz missing_since = 0;
 	LsmError err;
 	LsmStatus status;
 
@@ -106,17 +145,7 @@ docstore_db(void)
 			return db;
 		if (status != LSM_BUSY)
 			docstore_throw(&err);
-		if (RecoveryInProgress())
-			ereport(ERROR,
-					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("collections cannot be read while the server is in recovery"),
-					 errhint("Read them on the primary server.")));
-		if (pg_atomic_read_u32(&docstore_shared->refused) != 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("docstore cannot recover its store under the present settings"),
-					 errdetail("It keeps WAL by a replication slot, which needs wal_level \"replica\" or higher and max_replication_slots above 0."),
-					 errhint("Change wal_level or max_replication_slots and restart the server.")));
+		check_recovery_can_come(&missing_since);
 		/* The compactor reads WAL into the memtable; it takes seconds at the most. */
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, RECOVERY_POLL_MS, PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);

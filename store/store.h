@@ -14,7 +14,7 @@
 extern int docstore_memtable_size_kb;    /* docstore.memtable_size, postmaster */
 extern int docstore_memtable_slots;      /* docstore.memtable_slots, postmaster */
 extern int docstore_block_cache_size_kb; /* docstore.block_cache_size, postmaster */
-extern int docstore_table_cache_size_kb; /* docstore.table_cache_size, per process; superuser, new sessions */
+extern int docstore_table_cache_size_kb; /* docstore.table_cache_size, per process; postmaster */
 extern int docstore_compression;         /* docstore.compression: none, snappy, zstd; postmaster */
 extern int docstore_background_rate_kb;  /* docstore.background_rate, kB/s, 0 no limit; sighup */
 extern int docstore_max_wal_kb;          /* docstore.max_wal_retained: flush when the memtables hold WAL back further; sighup */
@@ -34,13 +34,15 @@ extern void docstore_require_preload(void);
 extern LsmDb *docstore_db(void);
 /* The same without waiting for recovery: for the compactor, which does it, and for docstore.status. */
 extern LsmDb *docstore_attach(void);
+/* Gives the handle up; the next call above attaches again. */
+extern void docstore_detach(void);
 extern LsmEnv *docstore_env(void);
 /* What ends this process's long work; by default a cancel or terminate. */
 extern void docstore_set_should_stop(bool (*check)(void *arg));
 
 /* The one place that turns a status into an ereport(ERROR) with its SQLSTATE.  LSM_INTERRUPTED runs
  * CHECK_FOR_INTERRUPTS first. */
-extern void docstore_throw(const LsmError *err) pg_attribute_noreturn();
+extern void docstore_throw(const LsmError *err) __attribute__((noreturn));
 static inline void
 docstore_check(LsmStatus status, const LsmError *err)
 {
@@ -65,7 +67,5 @@ extern void docstore_key_prefix_end(char *dst, char kind, Oid database, uint64 s
 
 /* Wakes the compactor (rotation, drops, shutdown of a backend that left work). */
 extern void docstore_wake_compactor(void);
-
-/* Process exit and abort: drops pins.  Registered by docstore_db(). */
 
 #endif

@@ -2,9 +2,16 @@
  * txn.c - PostgreSQL's transactions for the engine.  See txn.h.
  *
  * Ids are kept whole (64 bits), so that one is never mistaken for another after
- * a wraparound.  Before the commit log is asked, the id must not be older than
- * what it still covers, checked under XactTruncationLock as pg_xact_status does:
- * VACUUM of ordinary tables truncates it without regard to our files.
+ * a wraparound: PostgreSQL's functions, which take 32, are asked only about ids
+ * that are known to be recent.  Before the commit log is asked, the id must not
+ * be older than what it still covers, checked under XactTruncationLock as
+ * pg_xact_status does.  (The slot keeps it from being truncated, slot.h; should
+ * that ever fail, an unknown outcome is an error and not a guess.)
+ *
+ * The raw status of the commit log is enough.  Whoever is asked about is known to
+ * be over, from a snapshot, the ProcArray or the horizon; then "in progress" means
+ * that a crash ended it, and "sub-committed" that it ended before its parent's
+ * commit.
  *
  * Final outcomes are remembered in the hint byte beside a version in its
  * memtable, and in a small cache of this process.  Neither outlives the memory
@@ -12,7 +19,7 @@
  */
 #include "postgres.h"
 
-#include "access/subtrans.h"
+#include "access/clog.h"
 #include "access/transam.h"
 #include "access/xact.h"
 #include "miscadmin.h"
@@ -32,6 +39,7 @@
 typedef enum Final
 {
 	FINAL_UNKNOWN, /* too old to look up */
+	FINAL_NONE,    /* the commit log names no outcome: running, or ended by a crash */
 	FINAL_COMMITTED,
 	FINAL_ABORTED
 } Final;
@@ -40,51 +48,90 @@ typedef enum Final
 static struct
 {
 	uint64 xid;
-	uint8 final;
+	Final final;
 } cache[CACHE_SIZE];
 
-/* For compaction: ids below are seen by every snapshot. */
-static FullTransactionId horizon;
+/* For compaction: ids below are over, and seen by every snapshot. */
+static uint64 horizon;
 
 /* The 64-bit form of an id near `next` that is not after it. */
-static FullTransactionId
+static uint64
 widen(TransactionId xid, FullTransactionId next)
 {
-	uint64 value = U64FromFullTransactionId(next);
-
-	return FullTransactionIdFromU64(value - (uint32) (XidFromFullTransactionId(next) - xid));
+	return U64FromFullTransactionId(next) - (uint32) (XidFromFullTransactionId(next) - xid);
 }
 
-/* The outcome of a transaction that is over, from the commit log. */
+uint64
+docstore_widen_xid(TransactionId xid)
+{
+	return widen(xid, ReadNextFullTransactionId());
+}
+
+/* The same, remembered: asking for the next id takes a lock. */
+static uint64
+widen_again(TransactionId xid)
+{
+	static TransactionId narrow = InvalidTransactionId;
+	static uint64 wide = 0;
+
+	if (xid != narrow)
+	{
+		wide = docstore_widen_xid(xid);
+		narrow = xid;
+	}
+	return wide;
+}
+
+/* What the commit log says; it may throw. */
+static Final
+ask_commit_log(TransactionId xid)
+{
+	XLogRecPtr ignored;
+
+	if (!TransactionIdIsNormal(xid))
+		return TransactionIdEquals(xid, InvalidTransactionId) ? FINAL_ABORTED : FINAL_COMMITTED;
+	switch (TransactionIdGetStatus(xid, &ignored))
+	{
+		case TRANSACTION_STATUS_COMMITTED:
+			return FINAL_COMMITTED;
+		case TRANSACTION_STATUS_ABORTED:
+			return FINAL_ABORTED;
+		default:
+			return FINAL_NONE;
+	}
+}
+
 static Final
 look_up(uint64 xid)
 {
 	MemoryContext context = CurrentMemoryContext;
 	volatile Final final = FINAL_UNKNOWN;
-	uint32 holdoff;
 	FullTransactionId next = ReadNextFullTransactionId();
-	FullTransactionId oldest;
+	uint32 holdoff;
 
+	/* Never handed out: what it wrote cannot have been committed. */
+	if (xid >= U64FromFullTransactionId(next))
+		return FINAL_ABORTED;
 	LWLockAcquire(XactTruncationLock, LW_SHARED);
 	holdoff = InterruptHoldoffCount;
-	oldest = widen(docstore_oldest_clog_xid(), next);
-	if (xid >= U64FromFullTransactionId(next))
-	{
-		/* Never handed out: what it wrote cannot have been committed. */
-		final = FINAL_ABORTED;
-	}
-	else if (xid >= U64FromFullTransactionId(oldest))
+	if (xid >= widen(docstore_oldest_clog_xid(), next))
 	{
 		PG_TRY();
 		{
-			final = TransactionIdDidCommit((TransactionId) xid) ? FINAL_COMMITTED : FINAL_ABORTED;
+			final = ask_commit_log((TransactionId) xid);
 		}
 		PG_CATCH();
 		{
-			/* An unreadable commit log is no answer. */
+			ErrorData *edata;
+
+			/* An unreadable commit log is no answer.  We still hold our lock, and perhaps the engine some. */
+			InterruptHoldoffCount = holdoff;
 			MemoryContextSwitchTo(context);
+			edata = CopyErrorData();
 			FlushErrorState();
-			InterruptHoldoffCount = holdoff; /* we still hold the lock, and perhaps the engine some */
+			docstore_release_clog_lock();
+			ereport(LOG, (errmsg("docstore: could not look up transaction %llu: %s", (unsigned long long) xid, edata->message)));
+			FreeErrorData(edata);
 			final = FINAL_UNKNOWN;
 		}
 		PG_END_TRY();
@@ -93,56 +140,69 @@ look_up(uint64 xid)
 	return final;
 }
 
-/* The same through hint and cache.  The transaction must be over. */
+/* The same through the cache. */
 static Final
-final_outcome(uint64 xid, volatile uint8_t *hint)
+outcome_of(uint64 xid)
 {
 	int slot = (int) (xid % CACHE_SIZE);
 	Final final;
 
 	if (cache[slot].xid == xid)
-		final = (Final) cache[slot].final;
-	else
+		return cache[slot].final;
+	final = look_up(xid);
+	if (final == FINAL_COMMITTED || final == FINAL_ABORTED)
 	{
-		final = look_up(xid);
-		if (final == FINAL_UNKNOWN)
-			return final;
 		cache[slot].xid = xid;
-		cache[slot].final = (uint8) final;
+		cache[slot].final = final;
 	}
-	if (hint != NULL)
+	return final;
+}
+
+/* Of a transaction that is known to be over. */
+static Final
+final_outcome(uint64 xid, volatile uint8_t *hint)
+{
+	Final final = outcome_of(xid);
+
+	if (final == FINAL_NONE)
+		final = FINAL_ABORTED;
+	if (hint != NULL && final != FINAL_UNKNOWN)
 		*hint = final == FINAL_COMMITTED ? HINT_COMMITTED : HINT_ABORTED;
 	return final;
 }
 
-/* The 64-bit form of a snapshot's xmin, remembered: asking for the next id takes a lock. */
-static uint64
-snapshot_xmin(Snapshot snapshot)
+/* This transaction, or a living subtransaction of it? */
+static bool
+is_own(uint64 xid)
 {
-	static TransactionId narrow = InvalidTransactionId;
-	static uint64 wide = 0;
+	FullTransactionId top = GetTopFullTransactionIdIfAny();
 
-	if (snapshot->xmin != narrow)
-	{
-		wide = U64FromFullTransactionId(widen(snapshot->xmin, ReadNextFullTransactionId()));
-		narrow = snapshot->xmin;
-	}
-	return wide;
+	return FullTransactionIdIsValid(top) && xid >= U64FromFullTransactionId(top) &&
+		   TransactionIdIsCurrentTransactionId((TransactionId) xid);
+}
+
+/* Only for processes that take snapshots: they keep RecentXmin up to date. */
+static bool
+is_in_progress(uint64 xid)
+{
+	return xid >= widen_again(RecentXmin) && TransactionIdIsInProgress((TransactionId) xid);
 }
 
 static LsmVisible
 visible(void *arg, const LsmStamp *stamp, volatile uint8_t *hint)
 {
 	Snapshot snapshot = arg;
-	TransactionId xid = (TransactionId) stamp->xid;
 
 	if (hint != NULL && *hint == HINT_ABORTED)
 		return LSM_INVISIBLE;
-	if (TransactionIdIsCurrentTransactionId(xid))
-		return stamp->cid < snapshot->curcid ? LSM_VISIBLE : LSM_INVISIBLE;
-	/* 32 bits are enough here: what is too old for them is not in any snapshot's window. */
-	if (stamp->xid >= snapshot_xmin(snapshot) && XidInMVCCSnapshot(xid, snapshot))
-		return LSM_INVISIBLE;
+	/* Neither our own ids nor any that runs for the snapshot are below its xmin. */
+	if (stamp->xid >= widen_again(snapshot->xmin))
+	{
+		if (is_own(stamp->xid))
+			return stamp->cid < snapshot->curcid ? LSM_VISIBLE : LSM_INVISIBLE;
+		if (XidInMVCCSnapshot((TransactionId) stamp->xid, snapshot))
+			return LSM_INVISIBLE;
+	}
 	if (hint != NULL && *hint == HINT_COMMITTED)
 		return LSM_VISIBLE;
 	switch (final_outcome(stamp->xid, hint))
@@ -151,10 +211,9 @@ visible(void *arg, const LsmStamp *stamp, volatile uint8_t *hint)
 			return LSM_VISIBLE;
 		case FINAL_ABORTED:
 			return LSM_INVISIBLE;
-		case FINAL_UNKNOWN:
-			break;
+		default:
+			return LSM_VISIBLE_ERROR;
 	}
-	return LSM_VISIBLE_ERROR;
 }
 
 void
@@ -170,18 +229,16 @@ docstore_read_init(LsmRead *read, Snapshot snapshot)
 DocstoreFate
 docstore_fate(const LsmStamp *stamp, volatile uint8_t *hint)
 {
-	TransactionId xid = (TransactionId) stamp->xid;
-
 	if ((stamp->flags & LSM_STAMP_XACT) == 0)
 		return DOCSTORE_FATE_FROZEN;
 	if (hint != NULL && *hint == HINT_COMMITTED)
 		return DOCSTORE_FATE_COMMITTED;
 	if (hint != NULL && *hint == HINT_ABORTED)
 		return DOCSTORE_FATE_ABORTED;
-	if (TransactionIdIsCurrentTransactionId(xid))
+	if (is_own(stamp->xid))
 		return DOCSTORE_FATE_OWN;
 	/* In progress is asked first: a transaction leaves the ProcArray after its commit record. */
-	if (TransactionIdIsInProgress(xid))
+	if (is_in_progress(stamp->xid))
 		return DOCSTORE_FATE_RUNNING;
 	switch (final_outcome(stamp->xid, hint))
 	{
@@ -189,10 +246,9 @@ docstore_fate(const LsmStamp *stamp, volatile uint8_t *hint)
 			return DOCSTORE_FATE_COMMITTED;
 		case FINAL_ABORTED:
 			return DOCSTORE_FATE_ABORTED;
-		case FINAL_UNKNOWN:
-			break;
+		default:
+			return DOCSTORE_FATE_UNKNOWN;
 	}
-	return DOCSTORE_FATE_UNKNOWN;
 }
 
 bool
@@ -222,32 +278,50 @@ docstore_wait_for(const LsmStamp *stamp)
 
 /* ---- for flush and compaction ---- */
 
+/*
+ * Of all databases.  Not GetOldestNonRemovableTransactionId: that heeds the
+ * catalog_xmin of slots, which guards catalogs and not documents, and one of
+ * which is our own.
+ */
+uint64
+docstore_horizon(void)
+{
+	TransactionId xmin;
+	TransactionId catalog_xmin;
+
+	GetReplicationHorizons(&xmin, &catalog_xmin);
+	return docstore_widen_xid(xmin);
+}
+
 static void
 txn_begin(void *ctx)
 {
-	TransactionId oldest = GetOldestNonRemovableTransactionId(NULL);
+	uint64 now = docstore_horizon();
 
-	horizon = widen(oldest, ReadNextFullTransactionId());
+	/* a flush in the middle of a compaction takes a fresh one for both */
+	if (horizon < now)
+		horizon = now;
 }
 
+/*
+ * The compactor takes no snapshots, so its RecentXmin may be ages old, and
+ * TransactionIdIsInProgress, which leans on it, could call a running transaction
+ * over.  So it is not asked: what is not below the horizon may be running unless
+ * the commit log says otherwise.
+ */
 static LsmOutcome
 txn_outcome(void *ctx, uint64_t xid)
 {
-	int slot = (int) (xid % CACHE_SIZE);
-	Final final;
+	bool over = xid < horizon;
 
-	if (cache[slot].xid == xid)
-		final = (Final) cache[slot].final;
-	else if (TransactionIdIsCurrentTransactionId((TransactionId) xid) || TransactionIdIsInProgress((TransactionId) xid))
-		return LSM_XACT_RUNNING;
-	else
-		final = final_outcome(xid, NULL);
-	switch (final)
+	switch (over ? final_outcome(xid, NULL) : outcome_of(xid))
 	{
 		case FINAL_ABORTED:
 			return LSM_XACT_ABORTED;
 		case FINAL_COMMITTED:
-			return xid < U64FromFullTransactionId(horizon) ? LSM_XACT_SETTLED : LSM_XACT_COMMITTED;
+			return over ? LSM_XACT_SETTLED : LSM_XACT_COMMITTED;
+		case FINAL_NONE:
+			return LSM_XACT_RUNNING;
 		case FINAL_UNKNOWN:
 			break;
 	}
@@ -259,9 +333,3 @@ const LsmTxnOps docstore_txn_ops = {
 	.outcome = txn_outcome,
 	.dead = docstore_is_dropped,
 };
-
-void *
-docstore_txn_ctx(void)
-{
-	return NULL;
-}

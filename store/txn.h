@@ -11,9 +11,13 @@
 
 #include "engine/txn.h"
 
-/* For LsmAttach; ctx is a DocstoreTxnCtx of the process (oldest id still needed, cache of outcomes). */
+/* For LsmAttach; its context is not used: what a process remembers of outcomes is static. */
 extern const LsmTxnOps docstore_txn_ops;
-extern void *docstore_txn_ctx(void);
+
+/* Transaction ids below are over, and every snapshot of this server sees what they committed.  64 bits wide. */
+extern uint64 docstore_horizon(void);
+/* The 64-bit form of an id that was handed out within the last two thousand million. */
+extern uint64 docstore_widen_xid(TransactionId xid);
 
 /*
  * Makes `read` see what an MVCC snapshot sees (own writes by command id

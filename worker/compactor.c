@@ -6,16 +6,14 @@
  * Between them it looks at its surroundings: settings, how much WAL the
  * memtables hold back, how old they are, drop records, old transaction ids.
  *
+ * Each of these is a task (task.h), so that none that fails keeps the others
+ * waiting; a recovery that failed is tried again, too.
+ *
  * It ends with exit code 1 when it is told to: only then does the postmaster
  * start it again (and when the server shuts down it does not ask).
- *
- * An error of a piece of work is kept in the store (docstore.status shows it)
- * and retried with growing pauses; the log tells of it once and not at every try.
  */
 #include "postgres.h"
 
-#include "access/transam.h"
-#include "access/xact.h"
 #include "access/xlog.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -24,33 +22,42 @@
 #include "replication/slot.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
-#include "storage/procarray.h"
-#include "storage/procsignal.h"
 #include "utils/guc.h"
-#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #include "engine/env_pg.h"
 #include "store/dropped.h"
-#include "store/journal_wal.h"
 #include "store/shmem.h"
+#include "store/slot.h"
 #include "store/store.h"
+#include "store/txn.h"
 #include "worker/compactor.h"
+#include "worker/task.h"
 
 #define IDLE_MS 1000
-#define DROPS_MS 2000          /* between looks for drop records */
-#define LONGEST_PAUSE_MS 30000 /* between tries of what keeps failing */
-#define SETTLE_AGE 10000000    /* transaction ids: versions older than this are settled */
+#define LOOK_MS 100   /* between looks at the memtables */
+#define IDS_MS 1000   /* between looks at transaction ids */
+#define DROPS_MS 2000 /* between looks for drop records */
 
-typedef struct Watch
+/*
+ * Versions older than this are settled.  VACUUM may truncate the commit log no
+ * further, and keeps what died in system catalogs since; so it is a compromise
+ * between their size and rewriting files that compaction would rewrite anyway.
+ */
+#define SETTLE_IDS 1000000
+#define SETTLE_MS 3600000
+
+#define SEGMENT ((uint64) 16 * 1024 * 1024)
+
+/* What the tasks remember from one run to the next. */
+static struct
 {
-	TimestampTz drops_at;                      /* last look for drop records */
-	TimestampTz empty_at;                      /* when the active memtable was last seen to be new */
-	uint64 seen_position;                      /* journal position then */
-	uint64 settled_at;                         /* next transaction id at the last settling */
-	int pause_ms;                              /* 0: the last piece of work went well */
-	char told[sizeof(((LsmError *) 0)->text)]; /* what the log was told last */
-} Watch;
+	bool ready;             /* the store is recovered */
+	bool flush_failed;      /* the last piece of work was a flush and failed */
+	uint64 position;        /* the journal's, at the last look */
+	TimestampTz filled_at;  /* when the memtables were last seen empty, or flushed */
+	TimestampTz settled_at; /* when old ids were settled */
+} watch;
 
 static void
 compactor_exit(int code, Datum arg)
@@ -59,222 +66,229 @@ compactor_exit(int code, Datum arg)
 	pg_atomic_write_u32(&docstore_shared->compactor_pid, 0);
 }
 
-/* Tells the log once of what failed, and says how long to pause. */
-static void
-note_failure(Watch *watch, const LsmError *err)
-{
-	watch->pause_ms = watch->pause_ms == 0 ? 100 : Min(watch->pause_ms * 2, LONGEST_PAUSE_MS);
-	if (strcmp(watch->told, err->text) == 0)
-		return;
-	strlcpy(watch->told, err->text, sizeof(watch->told));
-	errno = err->os_errno;
-	ereport(LOG,
-			(err->os_errno != 0 ? errmsg("docstore: background work failed: %s: %m", err->text)
-								: errmsg("docstore: background work failed: %s", err->text),
-			 err->file[0] != '\0' ? errdetail("File \"%s/%s\", offset %llu.", LSM_PG_DIRECTORY, err->file, (unsigned long long) err->offset) : 0,
-			 errhint("It is tried again; docstore.status shows the last error.")));
-}
-
-static void
-note_success(Watch *watch)
-{
-	if (watch->pause_ms > 0)
-		ereport(LOG, (errmsg("docstore: background work goes on")));
-	watch->pause_ms = 0;
-	watch->told[0] = '\0';
-}
-
-/* Rotates a memtable that holds back too much WAL or is too old. */
-static LsmStatus
-watch_memtable(LsmDb *db, Watch *watch, LsmError *err)
-{
-	XLogRecPtr now = GetXLogInsertRecPtr();
-	uint64 most = (uint64) docstore_max_wal_kb * 1024;
-	LsmStats stats;
-	LsmStatus status = lsm_stats(db, &stats, err);
-
-	if (status != LSM_OK)
-		return status;
-	docstore_slot_advance(stats.journal_position);
-	if (stats.journal_position != watch->seen_position)
-	{
-		watch->seen_position = stats.journal_position;
-		watch->empty_at = GetCurrentTimestamp();
-	}
-	if (now > most && stats.journal_position < now - most)
-		return lsm_rotate_if_older(db, now - most, err);
-	if (docstore_flush_delay_ms > 0 && stats.journal_position < now &&
-		TimestampDifferenceExceeds(watch->empty_at, GetCurrentTimestamp(), docstore_flush_delay_ms))
-	{
-		watch->empty_at = GetCurrentTimestamp();
-		return lsm_rotate_if_older(db, now, err);
-	}
-	return LSM_OK;
-}
-
-/* Freezes old versions long before the commit log forgets their transactions. */
-static LsmStatus
-watch_ids(LsmDb *db, Watch *watch, LsmError *err)
-{
-	uint64 next = U64FromFullTransactionId(ReadNextFullTransactionId());
-	LsmStatus status;
-
-	if (next < watch->settled_at + SETTLE_AGE)
-		return LSM_OK;
-	status = lsm_settle(db, next - SETTLE_AGE / 2, NULL, err);
-	if (status == LSM_OK)
-		watch->settled_at = next;
-	return status;
-}
-
-/* Drop records: needs a snapshot of nothing, but throws, so it runs in a transaction of its own. */
-static void
-watch_drops(Watch *watch)
-{
-	MemoryContext context = CurrentMemoryContext;
-	TimestampTz now = GetCurrentTimestamp();
-
-	if (!TimestampDifferenceExceeds(watch->drops_at, now, DROPS_MS))
-		return;
-	watch->drops_at = now;
-	PG_TRY();
-	{
-		if (docstore_find_drops() > 0)
-			docstore_finish_drops();
-	}
-	PG_CATCH();
-	{
-		/* Being asked to end passes on. */
-		if (ProcDiePending || ShutdownRequestPending)
-			PG_RE_THROW();
-		MemoryContextSwitchTo(context);
-		EmitErrorReport();
-		FlushErrorState();
-		lsm_unpin_all(docstore_attach());
-	}
-	PG_END_TRY();
-}
-
 static bool
 asked_to_stop(void *arg)
 {
-	return ShutdownRequestPending || ProcDiePending;
+	lsm_env_pg_absorb();
+	return ShutdownRequestPending;
 }
 
-/*
- * Without a slot nothing would keep the WAL that the memtables are rebuilt from.
- * Says so once and stays, idle, so that reads fail with the reason instead of
- * waiting for a recovery that cannot come.
- */
-static void
-refuse_settings(void)
-{
-	if (wal_level >= WAL_LEVEL_REPLICA && max_replication_slots > 0)
-		return;
-	pg_atomic_write_u32(&docstore_shared->refused, 1);
-	ereport(LOG, (errmsg("docstore: collections cannot be used: a replication slot needs wal_level \"replica\" or higher and max_replication_slots above 0"),
-				  errhint("Change the settings and restart the server.")));
-	while (!ShutdownRequestPending)
-	{
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH, 0, PG_WAIT_EXTENSION);
-		ResetLatch(MyLatch);
-		CHECK_FOR_INTERRUPTS();
-	}
-	proc_exit(1);
-}
+/* ---- bringing the store up ---- */
 
 static void
-recover(LsmDb *db)
+recover(void)
 {
 	TimestampTz start = GetCurrentTimestamp();
+	LsmDb *db = docstore_attach();
 	LsmError err;
 	LsmStatus status;
 	LsmStats stats;
 
-	/* A compactor that restarted finds the store as its predecessor left it. */
+	/* A compactor that was started again finds the store as its predecessor left it. */
 	status = lsm_ready(db, &err);
-	if (status == LSM_OK)
-		return;
-	if (status == LSM_BUSY)
-		status = lsm_recover(db, &err);
-	if (status == LSM_INTERRUPTED)
-		proc_exit(1);
 	if (status != LSM_OK)
 	{
-		errno = err.os_errno;
-		ereport(FATAL,
-				(errcode(ERRCODE_DATA_CORRUPTED),
-				 err.os_errno != 0 ? errmsg("docstore: could not recover the store: %s: %m", err.text)
-								   : errmsg("docstore: could not recover the store: %s", err.text),
-				 err.file[0] != '\0' ? errdetail("File \"%s/%s\", offset %llu.", LSM_PG_DIRECTORY, err.file, (unsigned long long) err.offset) : 0,
-				 errhint("Collections cannot be read until this is mended and the server restarted; ordinary tables can.")));
+		status = lsm_recover(db, &err);
+		if (status != LSM_OK)
+		{
+			docstore_detach();
+			docstore_throw(&err);
+		}
+		if (lsm_stats(db, &stats, &err) == LSM_OK)
+			ereport(LOG, (errmsg("docstore: store recovered in %ld ms, last sequence %llu",
+								 TimestampDifferenceMilliseconds(start, GetCurrentTimestamp()),
+								 (unsigned long long) stats.last_seq)));
 	}
-	if (lsm_stats(db, &stats, &err) == LSM_OK)
-		ereport(LOG, (errmsg("docstore: store recovered in %ld ms, last sequence %llu",
-							 TimestampDifferenceMilliseconds(start, GetCurrentTimestamp()),
-							 (unsigned long long) stats.last_seq)));
+	lsm_set_rate(db, (uint64_t) docstore_background_rate_kb * 1024);
+	lsm_env_pg_set_worker(MyLatch);
+	watch.filled_at = watch.settled_at = GetCurrentTimestamp();
+	watch.ready = true;
+	docstore_set_trouble("");
+}
+
+static void
+start_up(void)
+{
+	/* Without a slot nothing would keep the WAL that the memtables are rebuilt from. */
+	if (wal_level < WAL_LEVEL_REPLICA || max_replication_slots == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("its replication slot needs wal_level \"replica\" or higher and max_replication_slots above 0"),
+				 errhint("Change the settings and restart the server.")));
+	lsm_env_pg_make_directory();
+	docstore_slot_acquire();
+	recover();
+}
+
+/* ---- the surroundings ---- */
+
+/* How much WAL may be held back: less than what makes the server take the slot away. */
+static uint64
+most_wal(void)
+{
+	uint64 most = (uint64) docstore_max_wal_kb * 1024;
+
+	if (max_slot_wal_keep_size_mb >= 0)
+		most = Min(most, (uint64) max_slot_wal_keep_size_mb * 1024 * 1024 / 2);
+	return most;
+}
+
+/* Rotates a memtable that holds back too much WAL or is too old; moves the slot behind what was flushed. */
+static bool
+watch_memtables(void *arg)
+{
+	LsmDb *db = docstore_attach();
+	TimestampTz now = GetCurrentTimestamp();
+	XLogRecPtr end = GetXLogInsertRecPtr();
+	XLogRecPtr rotate = 0; /* memtables that begin before it */
+	uint64 most = most_wal();
+	LsmMemtables state;
+	LsmError err;
+
+	docstore_check(lsm_memtables(db, &state, &err), &err);
+	docstore_slot_advance(state.journal_position);
+	if (state.empty || state.journal_position != watch.position)
+		watch.filled_at = now;
+	watch.position = state.journal_position;
+
+	if (docstore_slot_is_ahead(state.journal_position))
+		rotate = end;
+	else if (state.journal_position + most < end)
+		rotate = end - most;
+	else if (state.empty && state.journal_position + SEGMENT < end)
+		rotate = end;
+	else if (!state.empty && docstore_flush_delay_ms > 0 &&
+			 TimestampDifferenceExceeds(watch.filled_at, now, docstore_flush_delay_ms))
+	{
+		rotate = end;
+		watch.filled_at = now;
+	}
+	if (rotate > 0)
+		docstore_check(lsm_rotate_if_older(db, rotate, &err), &err);
+	return false;
+}
+
+/* Freezes old versions, and lets go of the commit log before them. */
+static bool
+watch_ids(void *arg)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	uint64 settled = docstore_slot_xid();
+	uint64 horizon = docstore_horizon();
+	LsmError err;
+
+	if (horizon <= settled)
+		return false;
+	if (horizon - settled < SETTLE_IDS &&
+		(docstore_flush_delay_ms == 0 || !TimestampDifferenceExceeds(watch.settled_at, now, SETTLE_MS)))
+		return false;
+	docstore_check(lsm_settle(docstore_attach(), horizon, NULL, &err), &err);
+	docstore_slot_advance_xid(horizon);
+	watch.settled_at = now;
+	return false;
+}
+
+/* Gives the space of dropped collections and databases back. */
+static bool
+watch_drops(void *arg)
+{
+	if (docstore_find_drops() > 0)
+		docstore_finish_drops();
+	return false;
+}
+
+/* ---- work ---- */
+
+static bool
+work(void *arg)
+{
+	LsmMemtables state;
+	LsmError err;
+	LsmDb *db;
+	bool did_work;
+
+	if (!watch.ready)
+		start_up();
+	db = docstore_attach();
+	docstore_check(lsm_memtables(db, &state, &err), &err);
+	watch.flush_failed = state.waiting > 0; /* unless it goes well */
+	docstore_check(lsm_work(db, &did_work, &err), &err);
+	watch.flush_failed = false;
+	return did_work;
+}
+
+/* Until the store is up others wait for it: tell them what is wrong. */
+static void
+note_trouble(void *arg, ErrorData *edata)
+{
+	if (!watch.ready)
+		docstore_set_trouble(edata->message);
+}
+
+/* A compaction that fails must not keep memtables from being flushed. */
+static bool
+must_flush(void)
+{
+	LsmMemtables state;
+	LsmError err;
+
+	return !watch.flush_failed && lsm_memtables(docstore_attach(), &state, &err) == LSM_OK && state.waiting > 0;
+}
+
+static DocstoreTask working = {
+	.failed = "background work failed", .run = work, .note = note_trouble, .every_ms = IDLE_MS};
+static DocstoreTask watchers[] = {
+	{.failed = "could not move memtables on", .run = watch_memtables, .every_ms = LOOK_MS},
+	{.failed = "could not settle old transaction ids", .run = watch_ids, .every_ms = IDS_MS},
+	{.failed = "could not give back space", .run = watch_drops, .every_ms = DROPS_MS},
+};
+
+static void
+reload(void)
+{
+	ConfigReloadPending = false;
+	ProcessConfigFile(PGC_SIGHUP);
+	if (watch.ready)
+		lsm_set_rate(docstore_attach(), (uint64_t) docstore_background_rate_kb * 1024);
+	docstore_task_hurry(&working);
 }
 
 void
 docstore_compactor_main(Datum arg)
 {
-	Watch watch = {0};
-	LsmDb *db;
+	bool more = true;
 
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
+	pqsignal(SIGINT, SIG_IGN); /* there is no query to be cancelled */
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 	pgstat_report_appname("docstore compactor");
-
-	refuse_settings();
-	db = docstore_attach();
+	docstore_env();
 	before_shmem_exit(compactor_exit, (Datum) 0);
-	lsm_env_pg_make_directory();
-	docstore_slot_acquire();
-	docstore_set_should_stop(asked_to_stop);
-	recover(db);
-	lsm_env_pg_set_worker(MyLatch);
 	pg_atomic_write_u32(&docstore_shared->compactor_pid, (uint32) MyProcPid);
-	lsm_set_rate(db, (uint64) docstore_background_rate_kb * 1024);
-	watch.empty_at = GetCurrentTimestamp();
+	docstore_set_should_stop(asked_to_stop);
 
 	while (!ShutdownRequestPending)
 	{
-		LsmError err;
-		LsmStatus status;
-		bool did_work = false;
-
+		CHECK_FOR_INTERRUPTS();
 		if (ConfigReloadPending)
-		{
-			ConfigReloadPending = false;
-			ProcessConfigFile(PGC_SIGHUP);
-			lsm_set_rate(db, (uint64) docstore_background_rate_kb * 1024);
-		}
-		if (ProcSignalBarrierPending)
-			ProcessProcSignalBarrier();
-
-		pgstat_report_activity(STATE_RUNNING, "flush and compaction");
-		status = lsm_work(db, &did_work, &err);
-		if (status == LSM_OK)
-			status = watch_memtable(db, &watch, &err);
-		if (status == LSM_OK)
-			status = watch_ids(db, &watch, &err);
-		if (status == LSM_INTERRUPTED)
-			continue;
-		if (status != LSM_OK)
-			note_failure(&watch, &err);
+			reload();
+		pgstat_report_activity(STATE_RUNNING, watch.ready ? "flush and compaction" : "recovery of the store");
+		/* whoever woke us has something to do, but does not end a pause */
+		if (working.pause_ms == 0)
+			docstore_task_hurry(&working);
+		if (working.pause_ms > 0 && watch.ready && must_flush())
+			more = docstore_task_run_early(&working);
 		else
-		{
-			note_success(&watch);
-			watch_drops(&watch);
-		}
-		if (did_work && status == LSM_OK)
+			more = docstore_task_run(&working);
+		for (int i = 0; watch.ready && i < lengthof(watchers) && !ShutdownRequestPending; i++)
+			(void) docstore_task_run(&watchers[i]);
+		if (more)
 			continue;
-
 		pgstat_report_activity(STATE_IDLE, NULL);
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 watch.pause_ms > 0 ? watch.pause_ms : IDLE_MS, PG_WAIT_EXTENSION);
+						 docstore_task_due_in(&working, IDLE_MS), PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
 	}
 	proc_exit(1);

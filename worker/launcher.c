@@ -30,6 +30,7 @@
 #include "store/store.h"
 #include "store/txn.h"
 #include "worker/launcher.h"
+#include "worker/task.h"
 
 #define SWEEP_MS 60000
 
@@ -107,17 +108,25 @@ write_drop_record(Oid database)
 	if (!lsm_batch_put(&batch, lsm_slice(key, sizeof(key)), lsm_slice(head, lsm_stamp_encode(head, &stamp))))
 		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
 	while ((status = lsm_write(db, &batch, false, NULL, &err)) == LSM_BUSY)
-		docstore_check(lsm_make_room(db, batch.memtable_cost, &err), &err);
+	{
+		status = lsm_make_room(db, batch.memtable_cost, &err);
+		if (status != LSM_OK)
+			break;
+	}
 	lsm_batch_free(&batch);
 	docstore_check(status, &err);
 }
 
-static void
-sweep(void)
+static bool
+sweep(void *arg)
 {
 	ListCell *cell;
 	List *gone;
+	LsmError ignored;
 
+	/* While the store is not up the compactor says why. */
+	if (lsm_ready(docstore_attach(), &ignored) != LSM_OK)
+		return false;
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	/*
@@ -134,15 +143,19 @@ sweep(void)
 		ereport(LOG, (errmsg("docstore: dropping the documents of database %u, which is gone", database)));
 		write_drop_record(database);
 	}
-	PopActiveSnapshot();
-	CommitTransactionCommand();
 	if (gone != NIL)
 		docstore_wake_compactor();
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	return false;
 }
 
 void
 docstore_launcher_main(Datum arg)
 {
+	DocstoreTask sweeping = {
+		.failed = "could not look for dropped databases", .run = sweep, .every_ms = SWEEP_MS};
+
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
@@ -158,9 +171,10 @@ docstore_launcher_main(Datum arg)
 			ProcessConfigFile(PGC_SIGHUP);
 		}
 		pgstat_report_activity(STATE_RUNNING, "looking for dropped databases");
-		sweep();
+		(void) docstore_task_run(&sweeping);
 		pgstat_report_activity(STATE_IDLE, NULL);
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, SWEEP_MS, PG_WAIT_EXTENSION);
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 docstore_task_due_in(&sweeping, SWEEP_MS), PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
 	}
 }

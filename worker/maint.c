@@ -8,6 +8,7 @@
 
 #include "access/xlog.h"
 #include "catalog/pg_type.h"
+#include "executor/spi.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
@@ -46,8 +47,8 @@ docstore_status(PG_FUNCTION_ARGS)
 	LsmStats stats = {0};
 	LsmError err = {0};
 	LsmStatus status = lsm_ready(db, &err);
-	const char *state = status == LSM_OK ? "running" : status == LSM_BUSY ? "recovering"
-																		  : "failed";
+	bool ready = status == LSM_OK;
+	const char *state = ready ? "running" : "recovering";
 	int files = 0;
 	uint64 bytes = 0;
 	uint64 entries = 0;
@@ -56,10 +57,14 @@ docstore_status(PG_FUNCTION_ARGS)
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE || desc->natts != STATUS_COLUMNS)
 		elog(ERROR, "docstore.status has an unexpected row type");
-	if (status == LSM_OK)
+	if (ready)
 	{
-		docstore_check(lsm_stats(db, &stats, &err), &err);
-		err = stats.last_error;
+		/* A table that cannot be opened does not keep the rest from being shown. */
+		status = lsm_stats(db, &stats, &err);
+		if (stats.last_error.status != LSM_OK)
+			err = stats.last_error;
+		else if (status == LSM_OK)
+			err.status = LSM_OK;
 		for (int level = 0; level < LSM_NUM_LEVELS; level++)
 		{
 			files += stats.levels[level].files;
@@ -67,6 +72,12 @@ docstore_status(PG_FUNCTION_ARGS)
 			entries += stats.levels[level].entries;
 		}
 	}
+	else if (status != LSM_BUSY)
+		state = "failed";
+	else if (docstore_get_trouble(err.text, sizeof(err.text)))
+		state = "failed"; /* the compactor did not come as far as recovery */
+	else
+		err.status = LSM_OK;
 	pid = (int) pg_atomic_read_u32(&docstore_shared->compactor_pid);
 
 	values[i++] = CStringGetTextDatum(state);
@@ -88,17 +99,17 @@ docstore_status(PG_FUNCTION_ARGS)
 	values[i++] = Float8GetDatum((double) stats.stall_us / 1000.0);
 	values[i++] = Int64GetDatum((int64) stats.cache.hits);
 	values[i++] = Int64GetDatum((int64) stats.cache.misses);
-	nulls[i] = status != LSM_OK;
+	nulls[i] = !ready;
 	values[i++] = LSNGetDatum((XLogRecPtr) stats.journal_position);
-	nulls[i] = status != LSM_OK || RecoveryInProgress();
+	nulls[i] = !ready || RecoveryInProgress();
 	if (!nulls[i])
 		values[i] = Int64GetDatum((int64) (GetXLogInsertRecPtr() - (XLogRecPtr) stats.journal_position));
 	i++;
-	nulls[i] = err.status == LSM_OK || status == LSM_BUSY;
+	nulls[i] = err.status == LSM_OK;
 	if (!nulls[i])
 		values[i] = CStringGetTextDatum(err.text);
 	i++;
-	nulls[i] = err.status == LSM_OK || status == LSM_BUSY || err.file[0] == '\0';
+	nulls[i] = err.status == LSM_OK || err.file[0] == '\0';
 	if (!nulls[i])
 		values[i] = CStringGetTextDatum(err.file);
 	i++;
@@ -141,17 +152,43 @@ docstore_flush(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* docstore.compact(): flushes, then compacts the whole store down to its deepest levels. */
+static uint64
+storage_of(Datum name)
+{
+	Oid type = TEXTOID;
+	bool isnull;
+	uint64 storage;
+
+	SPI_connect();
+	if (SPI_execute_with_args("SELECT storage_id FROM docstore.collection WHERE name OPERATOR(pg_catalog.=) $1", 1, &type,
+							  &name, NULL, true, 1) != SPI_OK_SELECT)
+		elog(ERROR, "could not read docstore.collection");
+	if (SPI_processed == 0)
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+						errmsg("collection \"%s\" does not exist", TextDatumGetCString(name))));
+	storage = (uint64) DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	SPI_finish();
+	return storage;
+}
+
+/* docstore.compact(collection): flushes, then compacts the collection, or the whole store, down to its deepest levels. */
 Datum
 docstore_compact(PG_FUNCTION_ARGS)
 {
 	LsmDb *db = docstore_db();
-	char lower = 0;
-	char upper = (char) 0xff;
+	char lower[DOCSTORE_KEY_PREFIX] = {0};
+	char upper[DOCSTORE_KEY_PREFIX];
 	LsmError err;
 
-	docstore_check(lsm_flush(db, &err), &err);
-	docstore_check(lsm_compact_range(db, lsm_slice(&lower, 1), lsm_slice(&upper, 1), &err), &err);
+	memset(upper, 0xff, sizeof(upper));
+	if (!PG_ARGISNULL(0))
+	{
+		uint64 storage = storage_of(PG_GETARG_DATUM(0));
+
+		docstore_key_prefix(lower, DOCSTORE_KEY_DOCUMENT, MyDatabaseId, storage);
+		docstore_key_prefix_end(upper, DOCSTORE_KEY_DOCUMENT, MyDatabaseId, storage);
+	}
+	docstore_check(lsm_compact_range(db, lsm_slice(lower, sizeof(lower)), lsm_slice(upper, sizeof(upper)), &err), &err);
 	docstore_wake_compactor();
 	PG_RETURN_VOID();
 }
