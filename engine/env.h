@@ -83,7 +83,9 @@ typedef struct LsmEnvOps
 	 * returns are allowed, so callers test their condition in a loop.  The wait
 	 * is announced with wait_prepare BEFORE the condition is tested, so that no
 	 * wakeup between test and sleep is lost; wait_end afterwards, also when the
-	 * condition already held.  LSM_INTERRUPTED when the process was asked to stop.
+	 * condition already held.  A wake in between undoes the announcement (a
+	 * process can announce one wait at a time), and the wait would not sleep:
+	 * wake others before.  LSM_INTERRUPTED when the process was asked to stop.
 	 */
 	void (*wait_prepare)(LsmEnv *env, LsmWaitId what);
 	LsmStatus (*wait)(LsmEnv *env, LsmWaitId what, int timeout_ms);

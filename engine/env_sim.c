@@ -54,6 +54,7 @@ typedef struct SimEnv
 	int held[MAX_HELD];
 	int num_held;
 	int idle_waits; /* since the last file access */
+	int announced;  /* 1 + the wait that was announced; 0: none */
 	uint64_t clock_us;
 } SimEnv;
 
@@ -457,8 +458,7 @@ sim_unlock(LsmEnv *base, int lock)
 static void
 sim_wait_prepare(LsmEnv *base, LsmWaitId what)
 {
-	(void) base;
-	(void) what;
+	((SimEnv *) base)->announced = (int) what + 1;
 }
 
 static LsmStatus
@@ -468,6 +468,8 @@ sim_wait(LsmEnv *base, LsmWaitId what, int timeout_ms)
 
 	if (env->num_held > 0)
 		broken("a wait for %d with lock %d held", what, env->held[0]);
+	if (env->announced != (int) what + 1)
+		broken("a wait for %d that was not announced, or whose announcement a wake has undone", what);
 	if (++env->idle_waits > MAX_IDLE_WAITS)
 		broken("a wait for %d that nobody will end", what);
 	env->clock_us += (uint64_t) (timeout_ms > 0 ? timeout_ms : 1) * 1000;
@@ -477,14 +479,14 @@ sim_wait(LsmEnv *base, LsmWaitId what, int timeout_ms)
 static void
 sim_wait_end(LsmEnv *base, LsmWaitId what)
 {
-	(void) base;
+	((SimEnv *) base)->announced = 0;
 	(void) what;
 }
 
 static void
 sim_wake(LsmEnv *base, LsmWaitId what)
 {
-	(void) base;
+	((SimEnv *) base)->announced = 0;
 	(void) what;
 }
 

@@ -190,53 +190,38 @@ wait_until(LsmDb *db, LsmRotate how, size_t cost, LsmError *err)
 	LsmShared *shared = db->shared;
 	LsmEnv *env = db->env;
 	uint64_t since_us = env->ops->now_us(env);
-	bool helped = false;
-	bool waited = false;
+	bool helped;
+	bool waited;
+	LsmError kept;
 	LsmStatus status;
 
 	/* This handle's own pin could be the one that keeps an arena; its scans reposition. */
 	lsm_unpin_all(db);
-	for (;;)
+	lsm_reclaim(db);
+	status = attempt(db, how, cost, err);
+	waited = status == LSM_BUSY;
+	while (status == LSM_BUSY)
 	{
-		LsmError kept;
-
+		status = help(db, how, &helped, err);
+		if (status != LSM_OK)
+			break;
 		lsm_reclaim(db);
+		env->ops->wake(env, LSM_WAIT_WORK);
 		env->ops->wait_prepare(env, LSM_WAIT_ROOM);
 		status = attempt(db, how, cost, err);
-		if (status != LSM_BUSY)
+		if (status == LSM_BUSY)
 		{
-			env->ops->wait_end(env, LSM_WAIT_ROOM);
-			break;
+			/* Whoever works for itself need not hope that the next attempt goes better. */
+			if ((helped || env->ops->now_us(env) - since_us > GIVE_UP_US) && hopeless(db, &kept) != LSM_OK)
+			{
+				status = kept.status;
+				if (err != NULL)
+					*err = kept;
+			}
+			else if (lsm_stopping(db) || env->ops->wait(env, LSM_WAIT_ROOM, STEP_MS) != LSM_OK)
+				status = lsm_fail(err, LSM_INTERRUPTED, 0, NULL, 0, "waiting for room in the memtable was interrupted");
 		}
-		waited = true;
-		if (!helped)
-		{
-			env->ops->wait_end(env, LSM_WAIT_ROOM);
-			status = help(db, how, &helped, err);
-			if (status != LSM_OK)
-				break;
-			if (helped)
-				continue;
-			env->ops->wait_prepare(env, LSM_WAIT_ROOM);
-		}
-		/* Whoever works for itself need not hope that the next attempt goes better. */
-		if ((helped || env->ops->now_us(env) - since_us > GIVE_UP_US) && hopeless(db, &kept) != LSM_OK)
-		{
-			env->ops->wait_end(env, LSM_WAIT_ROOM);
-			if (err != NULL)
-				*err = kept;
-			status = kept.status;
-			break;
-		}
-		helped = false;
-		env->ops->wake(env, LSM_WAIT_WORK);
-		status = lsm_stopping(db) ? LSM_INTERRUPTED : env->ops->wait(env, LSM_WAIT_ROOM, STEP_MS);
 		env->ops->wait_end(env, LSM_WAIT_ROOM);
-		if (status != LSM_OK)
-		{
-			status = lsm_fail(err, status, 0, NULL, 0, "waiting for room in the memtable was interrupted");
-			break;
-		}
 	}
 	if (waited)
 	{
@@ -278,8 +263,8 @@ slow_down(LsmDb *db, size_t cost, LsmError *err)
 	if (db->slow_owed_us < 1000)
 		return LSM_OK;
 	since_us = env->ops->now_us(env);
-	env->ops->wait_prepare(env, LSM_WAIT_ROOM);
 	env->ops->wake(env, LSM_WAIT_WORK);
+	env->ops->wait_prepare(env, LSM_WAIT_ROOM);
 	status = lsm_stopping(db) ? LSM_INTERRUPTED
 							  : env->ops->wait(env, LSM_WAIT_ROOM, (int) (db->slow_owed_us < 100000 ? db->slow_owed_us / 1000 : 100));
 	env->ops->wait_end(env, LSM_WAIT_ROOM);

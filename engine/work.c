@@ -162,6 +162,7 @@ wait_flushed(LsmDb *db, uint64_t generation, LsmError *err)
 		LsmError failed;
 		uint64_t oldest;
 
+		env->ops->wake(env, LSM_WAIT_WORK);
 		env->ops->wait_prepare(env, LSM_WAIT_ROOM);
 		lsm_lock(env, LSM_LOCK_STATE, LSM_SHARED);
 		oldest = shared->slots[shared->mems[shared->nmems - 1]].generation;
@@ -189,7 +190,6 @@ wait_flushed(LsmDb *db, uint64_t generation, LsmError *err)
 				*err = failed;
 			return failed.status;
 		}
-		env->ops->wake(env, LSM_WAIT_WORK);
 		status = lsm_stopping(db) ? LSM_INTERRUPTED : env->ops->wait(env, LSM_WAIT_ROOM, STEP_MS);
 		env->ops->wait_end(env, LSM_WAIT_ROOM);
 		if (status != LSM_OK)

@@ -22,6 +22,7 @@
 #include "replication/slot.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
+#include "storage/pmsignal.h"
 #include "utils/guc.h"
 #include "utils/timestamp.h"
 
@@ -70,7 +71,8 @@ static bool
 asked_to_stop(void *arg)
 {
 	lsm_env_pg_absorb();
-	return ShutdownRequestPending;
+	/* An orphan must not keep the next server from starting for as long as a compaction takes. */
+	return ShutdownRequestPending || !PostmasterIsAlive();
 }
 
 /* ---- bringing the store up ---- */

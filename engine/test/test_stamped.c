@@ -8,6 +8,7 @@
  *   - once settled, ids are gone from the files: nothing asks for an outcome that the table has forgotten
  *   - sequence numbers never come twice, also after writes that a crash lost
  *   - large values come back from their spill files, and no spill file outlives its memtable
+ *   - a writer that finds no room waits, asleep
  *   - the journal is told to flush before tables are installed, and lets go only of what is in tables
  */
 #include "engine/test/test.h"
@@ -15,6 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "engine/env_sim.h"
 #include "engine/handle.h"
 
 #define KEYS 120
@@ -823,6 +825,63 @@ test_position_moves_on(void)
 	stop_store();
 }
 
+static int stops_asked;
+
+static bool
+stop_at_last(void *arg)
+{
+	(void) arg;
+	return ++stops_asked > 5;
+}
+
+/*
+ * A writer that finds no room sleeps between its attempts, and ends when it is told to.  (Nobody works for it here.
+ * That an announced wait still stands when it begins is checked by the env: PostgreSQL's would not sleep otherwise.)
+ */
+static void
+test_waiting_for_room(void)
+{
+	LsmBatch batch = {{0}, 0, 0};
+	LsmStamp stamp = {LSM_STAMP_XACT, 3, 0};
+	static char value[8 << 10];
+	LsmEnv *posix = env;
+	char head[LSM_STAMP_MAX_SIZE];
+	LsmStats stats;
+	LsmStatus status;
+	LsmError err;
+	uint64_t since_us;
+
+	reset_world();
+	next_xid = 4;
+	MUST(lsm_env_sim_new(1, &env), &err);
+	start_store();
+	lsm_batch_put2(&batch, text("k"), lsm_slice(head, lsm_stamp_encode(head, &stamp)), lsm_slice(value, sizeof(value)));
+	do
+	{
+		status = lsm_write(db, &batch, false, NULL, &err);
+		if (status == LSM_BUSY)
+		{
+			db->should_stop = stop_at_last;
+			stops_asked = 0;
+			since_us = env->ops->now_us(env);
+			status = lsm_make_room(db, batch.memtable_cost, &err);
+			CHECK(status == LSM_OK || status == LSM_INTERRUPTED);
+			CHECK(status == LSM_OK || env->ops->now_us(env) - since_us > 300000);
+			db->should_stop = NULL;
+		}
+	} while (status == LSM_OK);
+	CHECK(status == LSM_INTERRUPTED);
+	MUST(lsm_stats(db, &stats, &err), &err);
+	CHECK(stats.memtables_waiting == options.memtable_slots - 1 && stats.stalls == 1);
+	/* it goes on once the work is done */
+	MUST(lsm_flush(db, &err), &err);
+	MUST(lsm_write(db, &batch, false, NULL, &err), &err);
+	lsm_batch_free(&batch);
+	stop_store();
+	lsm_env_sim_free(env);
+	env = posix;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -840,7 +899,7 @@ main(int argc, char **argv)
 	options.level1_size = 64 << 10;
 	options.level_factor = 3;
 	options.table.block_size = 1 << 10;
-	for (int i = 0; i < 6; i++)
+	for (int i = 0; i < 7; i++)
 	{
 		snprintf(dir, sizeof(dir), "/tmp/lsm_test_stamped.%d", (int) getpid());
 		MUST(lsm_env_posix_open(dir, &env, &err), &err);
@@ -864,6 +923,9 @@ main(int argc, char **argv)
 				break;
 			case 5:
 				test_position_moves_on();
+				break;
+			case 6:
+				test_waiting_for_room();
 				break;
 		}
 		reset_world();
