@@ -6,8 +6,9 @@
 
 #include "postgres.h"
 
-#include "commands/explain.h"
 #include "foreign/fdwapi.h"
+
+#include "store/compat.h"
 
 extern void docstore_explain_scan(ForeignScanState *node, ExplainState *es);
 

@@ -11,10 +11,9 @@
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 
-static void
-bad_path(const char *text, const char *at, const char *what) pg_attribute_noreturn();
+#include "store/compat.h"
 
-static void
+static pg_noreturn void
 bad_path(const char *text, const char *at, const char *what)
 {
 	ereport(ERROR,

@@ -12,6 +12,11 @@
 #error "docstore needs PostgreSQL 15 or later"
 #endif
 
+/* A function that does not return; before 18 the macro came after the declaration and had another name. */
+#ifndef pg_noreturn
+#define pg_noreturn _Noreturn
+#endif
+
 /* ---- processes, transactions (store/store.c, store/txn.c, store/slot.c) ---- */
 
 /* A number from 0 that no other process has at the moment, below MaxBackends for backends and workers. */
@@ -114,6 +119,7 @@
 #include "commands/explain_state.h"
 #define docstore_delay_point() vacuum_delay_point(true)
 #else
+#include "commands/explain.h"
 #define docstore_delay_point() vacuum_delay_point()
 #endif
 
