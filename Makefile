@@ -1,7 +1,7 @@
 # docstore: a document database inside PostgreSQL.
 #
 #   make && make install       builds against the pg_config in PATH (PG_CONFIG=... for another)
-#   make installcheck          regression and isolation tests against a running server
+#   make installcheck          regression and isolation tests against a running server (TAP tests: bin/test)
 #   make engine-test [T=log]   the engine's own tests under ASan and UBSan, no PostgreSQL needed
 #   bin/test                   everything, with a private server
 
@@ -15,7 +15,6 @@ OBJS = docstore.o engine/env_pg.o \
 
 REGRESS = $(patsubst sql/%.sql,%,$(filter-out sql/docstore--%.sql,$(wildcard sql/*.sql)))
 ISOLATION = $(patsubst specs/%.spec,%,$(wildcard specs/*.spec))
-TAP_TESTS = 1
 
 # NDEBUG: the engine's assert() would take a whole server down; its tests run with it.
 PG_CPPFLAGS = -I$(CURDIR) -DNDEBUG
