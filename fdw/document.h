@@ -18,6 +18,7 @@
 
 #include "postgres.h"
 
+#include "storage/itemptr.h"
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
 
@@ -48,6 +49,23 @@ document_key_id(LsmSlice key)
 
 /* Throws unless the id's length is 1 .. DOCSTORE_MAX_ID. */
 extern void document_key_init(DocumentKey *key, uint64 storage, const char *id, size_t len);
+
+/*
+ * A number of 47 bits as a row's ctid, the only identity of a row that the
+ * executor carries along by itself.  The target of an UPDATE or DELETE shows its
+ * version there.
+ */
+#define DOCUMENT_TID_MASK ((UINT64_C(1) << 47) - 1)
+static inline void
+document_tid_set(ItemPointer tid, uint64 number)
+{
+	ItemPointerSet(tid, (BlockNumber) (number >> 15), (OffsetNumber) (number & 0x7fff) + 1);
+}
+static inline uint64
+document_tid_get(ItemPointer tid)
+{
+	return (uint64) ItemPointerGetBlockNumberNoCheck(tid) << 15 | (ItemPointerGetOffsetNumberNoCheck(tid) - 1);
+}
 
 /* Writes DOCUMENT_HEADER bytes. */
 extern void document_header_encode(char *dst, TimestampTz modified);

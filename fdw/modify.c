@@ -6,8 +6,12 @@
  * into (a typed column may be filled by doc, and the other way round), and the
  * constraints are tested on that.
  *
- * UPDATE and DELETE find their document by its id, a junk column of the scan.
- * The scan has locked it (scan.c).
+ * UPDATE and DELETE find their document by its id, a junk column of the scan, and
+ * change the version that the scan saw, which is in ctid.  If that is not the
+ * newest any more (READ COMMITTED), the newest is locked and PostgreSQL makes the
+ * row again from it, with all conditions (EvalPlanQual), as for a table.  Row
+ * triggers run before that could be noticed: so with them the scan locks what it
+ * returns (plan.c).
  */
 #include "postgres.h"
 
@@ -37,12 +41,15 @@
 typedef struct DocModify
 {
 	DocTable *table;
+	ModifyTableState *mtstate;
 	DocCollection collection;
 	DocWriter writer;
-	DocRow row; /* all columns */
-	bool copy;  /* COPY FROM: etag and modified are ignored, so that a dump can be restored */
-	bool skip;  /* ON CONFLICT DO NOTHING */
+	DocRow row;   /* all columns */
+	DocRow newer; /* likewise, of a document that is looked at again; initialized when it first is */
+	bool copy;    /* COPY FROM: etag and modified are ignored, so that a dump can be restored */
+	bool skip;    /* ON CONFLICT DO NOTHING */
 	AttrNumber junk_id;
+	AttrNumber junk_version;
 	Bitmapset *changed; /* attribute numbers that the UPDATE sets */
 	bool compare;       /* others may change, too (triggers, generated columns) */
 	DocumentBuffer old;
@@ -51,6 +58,9 @@ typedef struct DocModify
 
 /* How many bytes of documents one batch may hold together, unless it is one. */
 #define BATCH_BYTES (1024 * 1024)
+
+/* The junk column of the version: what core calls it for tables, which may be in the same query. */
+#define VERSION_NAME "ctid"
 
 PG_FUNCTION_INFO_V1(docstore_put);
 
@@ -82,6 +92,8 @@ docstore_add_update_targets(PlannerInfo *root, Index rtindex, RangeTblEntry *rte
 	add_row_identity_var(root,
 						 makeVar(rtindex, table->id, table->id_type, table->id_typmod, table->id_collation, 0),
 						 rtindex, junk_name(table));
+	add_row_identity_var(root, makeVar(rtindex, SelfItemPointerAttributeNumber, TIDOID, -1, InvalidOid, 0), rtindex,
+						 VERSION_NAME);
 }
 
 List *
@@ -107,6 +119,7 @@ begin(ModifyTableState *mtstate, ResultRelInfo *rri, CommandId cid)
 	EState *estate = mtstate->ps.state;
 	Snapshot snapshot;
 
+	modify->mtstate = mtstate;
 	modify->table = doc_table_get(rri->ri_RelationDesc);
 	require_id(modify->table);
 	/* COPY has no snapshot of its own. */
@@ -147,6 +160,9 @@ docstore_begin_modify(ModifyTableState *mtstate, ResultRelInfo *rri, List *priva
 		modify->junk_id = ExecFindJunkAttributeInTlist(subplan->targetlist, junk_name(modify->table));
 		if (!AttributeNumberIsValid(modify->junk_id))
 			elog(ERROR, "could not find the junk column of the document's id");
+		modify->junk_version = ExecFindJunkAttributeInTlist(subplan->targetlist, VERSION_NAME);
+		if (!AttributeNumberIsValid(modify->junk_version))
+			elog(ERROR, "could not find the junk column of the document's version");
 	}
 	if (mtstate->operation == CMD_UPDATE)
 	{
@@ -354,9 +370,9 @@ docstore_exec_batch_insert(EState *estate, ResultRelInfo *rri, TupleTableSlot **
 	return slots;
 }
 
-/* The id of the row that the subplan found. */
+/* The row that the subplan found: its id and version. */
 static void
-planned_id(DocModify *modify, TupleTableSlot *plan_slot, DocumentKey *key)
+planned_row(DocModify *modify, TupleTableSlot *plan_slot, DocumentKey *key, uint64 *seen)
 {
 	bool isnull;
 	Datum datum = ExecGetJunkAttribute(plan_slot, modify->junk_id, &isnull);
@@ -366,6 +382,67 @@ planned_id(DocModify *modify, TupleTableSlot *plan_slot, DocumentKey *key)
 		elog(ERROR, "the document's id is null");
 	id = DatumGetTextPP(datum);
 	document_key_init(key, modify->collection.storage, VARDATA_ANY(id), VARSIZE_ANY_EXHDR(id));
+	datum = ExecGetJunkAttribute(plan_slot, modify->junk_version, &isnull);
+	if (isnull)
+		elog(ERROR, "the document's version is null");
+	*seen = document_tid_get((ItemPointer) DatumGetPointer(datum));
+}
+
+/*
+ * The version that was seen is not the newest: locks the newest and runs the
+ * subplan again for it alone.  The subplan's row, or NULL if the document is gone
+ * or does not fulfil the conditions any more.
+ */
+static TupleTableSlot *
+plan_again(DocModify *modify, ResultRelInfo *rri, const DocumentKey *key, uint64 *seen)
+{
+	EPQState *epq = &modify->mtstate->mt_epqstate;
+	TupleTableSlot *slot = EvalPlanQualSlot(epq, rri->ri_RelationDesc, rri->ri_RangeTableIndex);
+	MemoryContext old;
+	LsmVersion newest;
+
+	switch (docstore_lock(&modify->writer, key, *seen, LockWaitBlock, &newest))
+	{
+		case DOC_NEWER:
+			break;
+		case DOC_GONE:
+			return NULL;
+		default:
+			elog(ERROR, "a newer version of a document was there and is not any more");
+	}
+	*seen = newest.seq;
+	if (modify->newer.table == NULL)
+	{
+		old = MemoryContextSwitchTo(modify->old.context);
+		doc_row_init(&modify->newer, modify->table, NIL, true);
+		MemoryContextSwitchTo(old);
+	}
+	doc_row_set(&modify->newer, document_key_id(document_key_slice(key)), newest.seq, lsm_buf_slice(&modify->writer.found));
+	doc_row_store(&modify->newer, slot);
+	document_tid_set(&slot->tts_tid, newest.seq);
+	/* The state that it makes, at the first time, is the query's. */
+	old = MemoryContextSwitchTo(modify->mtstate->ps.state->es_query_cxt);
+	slot = EvalPlanQual(epq, rri->ri_RelationDesc, rri->ri_RangeTableIndex, slot);
+	MemoryContextSwitchTo(old);
+	return TupIsNull(slot) ? NULL : slot;
+}
+
+/* The same for an UPDATE: the new row. */
+static TupleTableSlot *
+update_again(DocModify *modify, EState *estate, ResultRelInfo *rri, const DocumentKey *key, uint64 *seen)
+{
+	TupleTableSlot *plan_slot = plan_again(modify, rri, key, seen);
+	TupleConstr *constr = RelationGetDescr(rri->ri_RelationDesc)->constr;
+	TupleTableSlot *slot;
+
+	if (plan_slot == NULL)
+		return NULL;
+	doc_row_store(&modify->newer, rri->ri_oldTupleSlot);
+	slot = ExecGetUpdateNewTuple(rri, plan_slot, rri->ri_oldTupleSlot);
+	slot->tts_tableOid = RelationGetRelid(rri->ri_RelationDesc);
+	if (constr != NULL && constr->has_generated_stored)
+		ExecComputeStoredGenerated(rri, estate, slot, CMD_UPDATE);
+	return slot;
 }
 
 /* Adds to `changed` the columns whose value in the slot is another than the stored document's. */
@@ -403,51 +480,59 @@ replaces_all(const DocModify *modify)
 	return !modify->compare && modify->table->doc != 0 && bms_is_member(modify->table->doc, modify->changed);
 }
 
+/* One attempt to write the row that the slot holds, which may turn out to be made from an old version. */
+static DocResult
+update_once(DocModify *modify, EState *estate, ResultRelInfo *rri, TupleTableSlot *slot, const DocumentKey *key, uint64 seen)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	bool wanted = row_wanted(rri, CMD_UPDATE);
+	const Bitmapset *changed = modify->changed;
+	Jsonb *stored = NULL;
+	DocumentKey new_key;
+	DocResult result;
+	uint64 etag;
+	bool moved;
+	Jsonb *doc;
+
+	slot_id(modify->table, slot, modify->collection.storage, &new_key);
+	moved = lsm_slice_compare(document_key_slice(key), document_key_slice(&new_key)) != 0;
+	if (!replaces_all(modify))
+	{
+		TimestampTz modified;
+		LsmSlice body;
+
+		docstore_read_version(&modify->writer, key, seen);
+		document_decode(lsm_buf_slice(&modify->writer.found), &modified, &body);
+		stored = document_buffer_set(&modify->old, body);
+		if (modify->compare)
+			changed = compare_columns(modify, slot, key, stored);
+	}
+	doc = doc_build_changed(modify->table, slot, stored, changed);
+	if (wanted || row_checked(rri, modify->table))
+		doc = show_and_check(modify, estate, rri, slot, &new_key, now, doc);
+	result = docstore_update(&modify->writer, key, seen, moved ? &new_key : NULL, doc, now, &etag);
+	if (wanted && result == DOC_DONE)
+		show_etag(modify, slot, etag);
+	return result;
+}
+
 TupleTableSlot *
 docstore_exec_update(EState *estate, ResultRelInfo *rri, TupleTableSlot *slot, TupleTableSlot *plan_slot)
 {
 	DocModify *modify = rri->ri_FdwState;
-	TimestampTz now = GetCurrentTimestamp();
-	bool wanted = row_wanted(rri, CMD_UPDATE);
-	const Bitmapset *changed = modify->changed;
-	DocResult result = DOC_DONE;
-	Jsonb *stored = NULL;
+	DocResult result;
 	MemoryContext old;
 	DocumentKey key;
-	DocumentKey new_key;
-	uint64 etag = 0;
-	Jsonb *doc;
+	uint64 seen;
 
 	MemoryContextReset(modify->temp);
 	old = MemoryContextSwitchTo(modify->temp);
-	planned_id(modify, plan_slot, &key);
-	slot_id(modify->table, slot, modify->collection.storage, &new_key);
-
-	if (!replaces_all(modify))
+	planned_row(modify, plan_slot, &key, &seen);
+	while ((result = update_once(modify, estate, rri, slot, &key, seen)) == DOC_NEWER)
 	{
-		LsmVersion version;
-		TimestampTz modified;
-		LsmSlice body;
-
-		result = docstore_read_locked(&modify->writer, &key, &version);
-		if (result == DOC_DONE)
-		{
-			document_decode(lsm_buf_slice(&modify->writer.found), &modified, &body);
-			stored = document_buffer_set(&modify->old, body);
-			if (modify->compare)
-				changed = compare_columns(modify, slot, &key, stored);
-		}
-	}
-	if (result == DOC_DONE)
-	{
-		bool moved = lsm_slice_compare(document_key_slice(&key), document_key_slice(&new_key)) != 0;
-
-		doc = doc_build_changed(modify->table, slot, stored, changed);
-		if (wanted || row_checked(rri, modify->table))
-			doc = show_and_check(modify, estate, rri, slot, &new_key, now, doc);
-		result = docstore_update(&modify->writer, &key, moved ? &new_key : NULL, doc, now, &etag);
-		if (wanted)
-			show_etag(modify, slot, etag);
+		slot = update_again(modify, estate, rri, &key, &seen);
+		if (slot == NULL)
+			break;
 	}
 	MemoryContextSwitchTo(old);
 	return result == DOC_DONE ? slot : NULL;
@@ -462,11 +547,16 @@ docstore_exec_delete(EState *estate, ResultRelInfo *rri, TupleTableSlot *slot, T
 	DocumentKey key;
 	LsmVersion version;
 	DocResult result;
+	uint64 seen;
 
 	MemoryContextReset(modify->temp);
 	old = MemoryContextSwitchTo(modify->temp);
-	planned_id(modify, plan_slot, &key);
-	result = docstore_delete(&modify->writer, &key, wanted, &version);
+	planned_row(modify, plan_slot, &key, &seen);
+	while ((result = docstore_delete(&modify->writer, &key, seen, wanted, &version)) == DOC_NEWER)
+	{
+		if (plan_again(modify, rri, &key, &seen) == NULL)
+			break;
+	}
 	if (result == DOC_DONE && wanted)
 	{
 		doc_row_set(&modify->row, document_key_id(document_key_slice(&key)), version.seq,

@@ -31,6 +31,7 @@
 #include "optimizer/prep.h"
 #include "optimizer/restrictinfo.h"
 #include "utils/lsyscache.h"
+#include "utils/reltrigger.h"
 #include "utils/rel.h"
 #include "utils/selfuncs.h"
 
@@ -339,14 +340,30 @@ docstore_get_paths(PlannerInfo *root, RelOptInfo *rel, Oid relid)
 		add_parameterised_paths(root, rel);
 }
 
+/* Row triggers see the old row before the write finds out that there is a newer one. */
+static bool
+needs_early_lock(PlannerInfo *root, Oid relid)
+{
+	Relation relation = table_open(relid, NoLock);
+	TriggerDesc *triggers = relation->trigdesc;
+	bool needed = false;
+
+	if (triggers != NULL)
+		needed = root->parse->commandType == CMD_DELETE
+					 ? triggers->trig_delete_before_row || triggers->trig_delete_after_row
+					 : triggers->trig_update_before_row || triggers->trig_update_after_row;
+	table_close(relation, NoLock);
+	return needed;
+}
+
 /* Is this scan's table one whose rows are going to be changed or locked?  The flags for it. */
 static int
-lock_flags(PlannerInfo *root, RelOptInfo *rel)
+lock_flags(PlannerInfo *root, RelOptInfo *rel, Oid relid)
 {
 	PlanRowMark *mark;
 
 	if (bms_is_member(rel->relid, root->all_result_relids))
-		return PLAN_LOCK | (LockWaitBlock << PLAN_WAIT_SHIFT);
+		return PLAN_VERSION | (needs_early_lock(root, relid) ? PLAN_LOCK | (LockWaitBlock << PLAN_WAIT_SHIFT) : 0);
 	mark = get_plan_rowmark(root->rowMarks, rel->relid);
 	if (mark != NULL && mark->strength != LCS_NONE)
 		return PLAN_LOCK | (mark->waitPolicy << PLAN_WAIT_SHIFT);
@@ -381,7 +398,7 @@ docstore_get_plan(PlannerInfo *root, RelOptInfo *rel, Oid relid, ForeignPath *pa
 	List *operands = NIL;
 	List *ops = NIL;
 	List *columns = needed_columns(rel, private->table, actual);
-	int flags = (linitial_int(path->fdw_private) ? PLAN_BACKWARD : 0) | lock_flags(root, rel);
+	int flags = (linitial_int(path->fdw_private) ? PLAN_BACKWARD : 0) | lock_flags(root, rel, relid);
 	ListCell *lc;
 
 	foreach (lc, seeks)
@@ -403,7 +420,7 @@ docstore_get_plan(PlannerInfo *root, RelOptInfo *rel, Oid relid, ForeignPath *pa
 	{
 		quals = list_difference(quals, recheck);
 		/* They are for EvalPlanQual, which a query that neither locks nor changes anything never gets into. */
-		if (root->rowMarks == NIL)
+		if (root->rowMarks == NIL && (flags & PLAN_VERSION) == 0)
 			recheck = NIL;
 	}
 

@@ -19,6 +19,7 @@ typedef enum PlanPrivate
 
 #define PLAN_BACKWARD 0x01 /* ids in descending order */
 #define PLAN_LOCK 0x02     /* lock the documents that pass the quals, which the scan itself tests */
+#define PLAN_VERSION 0x04  /* the rows' ctid shows their version */
 #define PLAN_WAIT_SHIFT 4  /* LockWaitPolicy */
 
 extern void docstore_get_rel_size(PlannerInfo *root, RelOptInfo *rel, Oid relid);

@@ -5,12 +5,11 @@
  * once and released in the same call, before any function runs that might
  * throw, wait or read the store itself.
  *
- * A scan of a table that is to be changed (or SELECT ... FOR UPDATE) locks what it
- * returns: the quals are tested here, then the document is locked, and if it
- * turns out that somebody has committed a newer version, in READ COMMITTED that
- * version takes the place of the old one and the quals are tested again.
- * PostgreSQL's EvalPlanQual would do that for a table, but does not for the
- * target of a foreign data wrapper.
+ * A scan for SELECT ... FOR UPDATE, or of a table with row triggers that is to be
+ * changed, locks what it returns: the quals are tested here, then the document
+ * is locked, and if it turns out that somebody has committed a newer version,
+ * in READ COMMITTED that version takes the place of the old one and the quals
+ * are tested again.
  */
 #include "postgres.h"
 
@@ -34,6 +33,7 @@ typedef struct DocScan
 	DocCollection collection;
 	DocCursor *cursor;
 	bool backward;
+	bool show_version; /* in ctid */
 	int nops;
 	SeekOp *ops;
 	List *operands; /* ExprStates */
@@ -112,10 +112,11 @@ docstore_begin_scan(ForeignScanState *node, int eflags)
 
 	scan = palloc0(sizeof(DocScan));
 	table = doc_table_get(node->ss.ss_currentRelation);
-	docstore_collection_at(table, (flags & PLAN_LOCK) ? RowExclusiveLock : AccessShareLock, estate->es_snapshot, &scan->collection);
+	docstore_collection_at(table, (flags & (PLAN_LOCK | PLAN_VERSION)) ? RowExclusiveLock : AccessShareLock, estate->es_snapshot, &scan->collection);
 	doc_row_init(&scan->row, table, list_nth(plan->fdw_private, PLAN_COLUMNS), false);
 	scan->cursor = doc_cursor_new(estate->es_snapshot);
 	scan->backward = (flags & PLAN_BACKWARD) != 0;
+	scan->show_version = (flags & PLAN_VERSION) != 0;
 	scan->nops = list_length(ops);
 	scan->ops = palloc(Max(scan->nops, 1) * sizeof(SeekOp));
 	foreach (lc, ops)
@@ -232,6 +233,14 @@ fetch(ForeignScanState *node, DocScan *scan)
 	return found;
 }
 
+static void
+store(DocScan *scan, TupleTableSlot *slot)
+{
+	doc_row_store(&scan->row, slot);
+	if (scan->show_version)
+		document_tid_set(&slot->tts_tid, scan->row.etag);
+}
+
 static bool
 passes(ForeignScanState *node, TupleTableSlot *slot)
 {
@@ -256,7 +265,7 @@ iterate_locking(ForeignScanState *node, DocScan *scan)
 		LsmVersion newer;
 
 		CHECK_FOR_INTERRUPTS();
-		doc_row_store(&scan->row, slot);
+		store(scan, slot);
 		if (passes(node, slot))
 		{
 			document_key_init(&key, scan->collection.storage, VARDATA(scan->row.id), VARSIZE(scan->row.id) - VARHDRSZ);
@@ -267,7 +276,7 @@ iterate_locking(ForeignScanState *node, DocScan *scan)
 				case DOC_NEWER:
 					doc_row_set(&scan->row, document_key_id(document_key_slice(&key)), newer.seq,
 								lsm_buf_slice(&scan->writer.found));
-					doc_row_store(&scan->row, slot);
+					store(scan, slot);
 					if (passes(node, slot))
 						return slot;
 					break;
@@ -292,7 +301,7 @@ docstore_iterate_scan(ForeignScanState *node)
 		return iterate_locking(node, scan);
 	if (!fetch(node, scan))
 		return ExecClearTuple(slot);
-	doc_row_store(&scan->row, slot);
+	store(scan, slot);
 	return slot;
 }
 

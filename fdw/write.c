@@ -71,7 +71,7 @@ typedef struct Change
 	const Jsonb *doc; /* insert, update, put */
 	bool want_found;  /* the version that is there goes to writer->found */
 	bool skip;        /* insert: a duplicate is no error */
-	uint64 seen;      /* lock */
+	uint64 seen;      /* lock, update, delete */
 	LockWaitPolicy wait;
 	const uint64 *expected; /* put */
 	/* results */
@@ -224,6 +224,13 @@ throw_concurrent(bool deleted)
 			 errmsg("could not serialize access due to concurrent %s", deleted ? "delete" : "update")));
 }
 
+/* Is the version that was found the one that was seen? */
+static bool
+same_version(uint64 seq, uint64 seen)
+{
+	return ((seq ^ seen) & DOCUMENT_TID_MASK) == 0;
+}
+
 /* Is the newest version one that the writer's snapshot should have shown, but did not? */
 static bool
 unseen(DocWriter *writer, const Sight *sight)
@@ -261,12 +268,12 @@ decide_lock(DocWriter *writer, Change *change, LsmVersion *newer)
 	 * command or by functions that it calls.  They lock as well as a lock; what
 	 * they mean is for the write to decide, as in a heap.
 	 */
-	if (sight->any && sight->fate == DOCSTORE_FATE_OWN && sight->version.seq != change->seen)
+	if (sight->any && sight->fate == DOCSTORE_FATE_OWN && !same_version(sight->version.seq, change->seen))
 	{
 		change->write = false;
 		return;
 	}
-	if (sight->exists && sight->version.seq == change->seen)
+	if (sight->exists && same_version(sight->version.seq, change->seen))
 	{
 		change->write = !sight->own_lock && sight->fate != DOCSTORE_FATE_OWN;
 		return;
@@ -301,13 +308,12 @@ decide_modify(DocWriter *writer, Change *change)
 		change->write = false;
 		return;
 	}
-	if (!sight->exists)
-	{
-		if (IsolationUsesXactSnapshot())
-			throw_concurrent(true);
-		change->result = DOC_GONE;
-		change->write = false;
-	}
+	if (sight->exists && same_version(sight->version.seq, change->seen))
+		return;
+	if (IsolationUsesXactSnapshot())
+		throw_concurrent(!sight->exists);
+	change->result = sight->exists ? DOC_NEWER : DOC_GONE;
+	change->write = false;
 }
 
 static void
@@ -547,32 +553,53 @@ docstore_lock(DocWriter *writer, const DocumentKey *key, uint64 seen, LockWaitPo
 	return change.result;
 }
 
-DocResult
-docstore_read_locked(DocWriter *writer, const DocumentKey *key, LsmVersion *version)
+typedef struct Wanted
 {
-	Sight sight;
+	uint64 seen;
+	LsmBuf *copy;
+	bool found;
+	bool no_memory;
+} Wanted;
 
-	look(docstore_db(), key, &writer->found, &sight);
-	if (!sight.exists)
-		return DOC_GONE;
-	*version = sight.version;
-	return DOC_DONE;
+static bool
+visit_wanted(void *arg, const LsmVersion *version, LsmSlice payload, volatile uint8_t *hint)
+{
+	Wanted *wanted = arg;
+
+	if ((version->stamp.flags & (LSM_STAMP_LOCK | LSM_STAMP_DELETE)) || !same_version(version->seq, wanted->seen))
+		return true;
+	wanted->found = true;
+	wanted->no_memory = !lsm_buf_set(wanted->copy, payload.data, payload.len);
+	return false;
+}
+
+void
+docstore_read_version(DocWriter *writer, const DocumentKey *key, uint64 seen)
+{
+	Wanted wanted = {.seen = seen, .copy = &writer->found};
+	LsmError err;
+
+	docstore_check(lsm_versions(docstore_db(), document_key_slice(key), visit_wanted, &wanted, NULL, &err), &err);
+	if (wanted.no_memory)
+		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
+	if (!wanted.found)
+		elog(ERROR, "could not find the version of a document that was read");
 }
 
 DocResult
-docstore_update(DocWriter *writer, const DocumentKey *key, const DocumentKey *new_key, const Jsonb *doc,
+docstore_update(DocWriter *writer, const DocumentKey *key, uint64 seen, const DocumentKey *new_key, const Jsonb *doc,
 				TimestampTz modified, uint64 *etag)
 {
 	if (new_key == NULL)
 	{
-		Change change = {.kind = CHANGE_UPDATE, .key = key, .doc = doc};
+		Change change = {.kind = CHANGE_UPDATE, .key = key, .doc = doc, .seen = seen};
 
 		*etag = perform(writer, &change, 1, modified, NULL);
 		return change.result;
 	}
 	else
 	{
-		Change changes[2] = {{.kind = CHANGE_DELETE, .key = key},
+		Change changes[2] = {{.kind = CHANGE_DELETE, .key = key, .seen = seen},
 							 {.kind = CHANGE_INSERT, .key = new_key, .doc = doc}};
 
 		*etag = perform(writer, changes, 2, modified, NULL) + 1;
@@ -581,9 +608,9 @@ docstore_update(DocWriter *writer, const DocumentKey *key, const DocumentKey *ne
 }
 
 DocResult
-docstore_delete(DocWriter *writer, const DocumentKey *key, bool want_found, LsmVersion *old)
+docstore_delete(DocWriter *writer, const DocumentKey *key, uint64 seen, bool want_found, LsmVersion *old)
 {
-	Change change = {.kind = CHANGE_DELETE, .key = key, .want_found = want_found};
+	Change change = {.kind = CHANGE_DELETE, .key = key, .seen = seen, .want_found = want_found};
 
 	perform(writer, &change, 1, 0, NULL);
 	*old = change.sight.version;

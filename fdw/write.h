@@ -36,7 +36,7 @@ typedef enum DocResult
 {
 	DOC_DONE,
 	DOC_EXISTS, /* insert: there is such a document, and the caller said that is no error */
-	DOC_NEWER,  /* lock: locked, but somebody committed a newer version, now in found */
+	DOC_NEWER,  /* somebody committed a newer version; lock: it is locked and in found; update, delete: nothing was done */
 	DOC_GONE,   /* lock, update, delete: deleted meanwhile by a committed transaction */
 	DOC_SELF,   /* update, delete: changed before by this very command; do nothing */
 	DOC_LOCKED  /* lock: somebody else has it, and the caller did not want to wait */
@@ -55,13 +55,18 @@ extern void docstore_insert_many(DocWriter *writer, int n, const DocumentKey *ke
  */
 extern DocResult docstore_lock(DocWriter *writer, const DocumentKey *key, uint64 seen, LockWaitPolicy wait,
 							   LsmVersion *newer);
-/* The newest version of a document that this transaction has locked, into found; DOC_DONE or DOC_GONE. */
-extern DocResult docstore_read_locked(DocWriter *writer, const DocumentKey *key, LsmVersion *version);
-/* new_key NULL: the id stays; else the document moves, which may be 23505. */
-extern DocResult docstore_update(DocWriter *writer, const DocumentKey *key, const DocumentKey *new_key, const Jsonb *doc,
-								 TimestampTz modified, uint64 *etag);
+/* A version that the snapshot shows, or that is locked, into found.  `seen` as in docstore_update. */
+extern void docstore_read_version(DocWriter *writer, const DocumentKey *key, uint64 seen);
+/*
+ * Changes the version `seen` (of its number DOCUMENT_TID_MASK is enough).
+ * READ COMMITTED: DOC_NEWER or DOC_GONE if it is not the newest any more;
+ * otherwise 40001.  new_key NULL: the id stays; else the document moves, which
+ * may be 23505.
+ */
+extern DocResult docstore_update(DocWriter *writer, const DocumentKey *key, uint64 seen, const DocumentKey *new_key,
+								 const Jsonb *doc, TimestampTz modified, uint64 *etag);
 /* The deleted version's value goes to found if want_found. */
-extern DocResult docstore_delete(DocWriter *writer, const DocumentKey *key, bool want_found, LsmVersion *old);
+extern DocResult docstore_delete(DocWriter *writer, const DocumentKey *key, uint64 seen, bool want_found, LsmVersion *old);
 /* Inserts or replaces.  With expected: 40001 unless the newest etag is that (0: no such document). */
 extern uint64 docstore_put_document(DocWriter *writer, const DocumentKey *key, const Jsonb *doc, TimestampTz modified,
 									const uint64 *expected);
