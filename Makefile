@@ -55,6 +55,15 @@ build/test/%: engine/test/%.c $(ASAN_OBJS) $(ENGINE_HEADERS)
 build/liblsm.a: $(REL_OBJS)
 	rm -f $@ && ar rcs $@ $(REL_OBJS)
 
+# bench/engine: RocksDB and LMDB take part where their headers are.
+BENCH_ROCKSDB = $(wildcard /usr/include/rocksdb/c.h)
+BENCH_LMDB = $(wildcard /usr/include/lmdb.h)
+BENCH_SOURCES = $(filter-out $(if $(BENCH_ROCKSDB),,%/rocksdb.c) $(if $(BENCH_LMDB),,%/lmdb.c),$(wildcard bench/engine/*.c))
+build/bench/engine: $(BENCH_SOURCES) bench/engine/store.h build/liblsm.a $(ENGINE_HEADERS)
+	@mkdir -p build/bench
+	$(CC) $(ENGINE_CFLAGS) -O2 $(if $(BENCH_ROCKSDB),-DHAVE_ROCKSDB) $(if $(BENCH_LMDB),-DHAVE_LMDB) -o $@ $(BENCH_SOURCES) \
+		build/liblsm.a $(ENGINE_LIBS) -lleveldb $(if $(BENCH_ROCKSDB),-lrocksdb) $(if $(BENCH_LMDB),-llmdb)
+
 .PHONY: engine-test engine-test-build print-engine-tests print-regress print-isolation
 engine-test-build: $(TESTS:%=build/test/test_%)
 

@@ -106,7 +106,7 @@ write_group(LsmDb *db)
 	LsmError err = {0};
 	LsmMemtable *memtable;
 	LsmWriteRequest *last;
-	LsmBatch *batch;
+	LsmBatch *batch = NULL;
 	uint32_t count;
 	uint64_t seq;
 	int taken;
