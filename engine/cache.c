@@ -12,10 +12,14 @@
  * acquire order: a frame is overwritten only after its last reader has read.
  *
  * Every frame is in a bucket's chain, or in the free list, or was never used.
- * Replacement is a clock: a hit marks the frame, the hand takes the mark away
- * and takes a frame that it finds without.  Cold blocks (a scan's) come in
- * unmarked and go at the hand's next turn unless somebody asks for them again;
- * hot ones stay a turn longer.
+ * Replacement is a clock: a block comes in with a credit, a hit gives one more, up
+ * to a few, the hand takes one away in passing and takes a frame that it finds
+ * without.  For a hot block the hand goes round until it has a frame.  For a cold
+ * one (a scan's) it moves on by one frame: if that still has credit, the block
+ * stays out.  So a scan of a few times what the cache holds does not push out its
+ * own blocks before it comes to them again, nor what others use, and finds the
+ * same part of its blocks each time; what nobody asks for gives way after two or
+ * three scans.
  */
 #include "engine/cache.h"
 
@@ -24,6 +28,7 @@
 #include <string.h>
 
 #define NONE (-1)
+#define MAX_CREDIT 3
 #define MAX_FRAMES ((size_t) 1 << 24) /* a partition; times partitions it fits a pin's int */
 
 typedef struct Frame
@@ -33,8 +38,8 @@ typedef struct Frame
 	uint32_t len;
 	int32_t next; /* in its bucket's chain, or in the free list */
 	_Atomic uint32_t pins;
-	bool linked;         /* in a chain */
-	_Atomic bool marked; /* asked for since the hand came by */
+	bool linked;            /* in a chain */
+	_Atomic uint8_t credit; /* turns of the hand that it outlives */
 } Frame;
 
 /* All but the counters is guarded by the partition's lock. */
@@ -186,12 +191,13 @@ lsm_cache_get(LsmCache *cache, LsmEnv *env, uint64_t file, uint64_t offset, LsmC
 	if (i != NONE)
 	{
 		Frame *frame = &frames_of(cache, partition)[i];
+		uint8_t credit = atomic_load_explicit(&frame->credit, memory_order_relaxed);
 
 		/* The lock orders this and a taker's test: relaxed will do. */
 		atomic_fetch_add_explicit(&frame->pins, 1, memory_order_relaxed);
-		/* Only when it changes something, so that a popular frame's cache line stays where it is. */
-		if (!atomic_load_explicit(&frame->marked, memory_order_relaxed))
-			atomic_store_explicit(&frame->marked, true, memory_order_relaxed);
+		/* Of two hits at once one may not count. */
+		if (credit < MAX_CREDIT)
+			atomic_store_explicit(&frame->credit, (uint8_t) (credit + 1), memory_order_relaxed);
 		pin->block = lsm_slice(block_of(cache, partition, i), frame->len);
 		pin->frame = partition * cache->nframes + i;
 	}
@@ -245,9 +251,9 @@ pinned(Frame *frame)
 	return atomic_load_explicit(&frame->pins, memory_order_acquire) != 0;
 }
 
-/* A frame to fill, in no chain; NONE when all are pinned. */
+/* A frame to fill, in no chain; NONE when there is none to take. */
 static int
-take_frame(LsmCache *cache, int partition)
+take_frame(LsmCache *cache, int partition, bool hot)
 {
 	Partition *part = &cache->partitions[partition];
 	Frame *frames = frames_of(cache, partition);
@@ -260,19 +266,21 @@ take_frame(LsmCache *cache, int partition)
 	}
 	if (part->fresh < cache->nframes)
 		return part->fresh++;
-	/* Twice round: the first turn may only take marks away. */
-	for (int step = 0; step < 2 * cache->nframes; step++)
+	/* After so many turns only a pin keeps a frame, or others' hits meanwhile. */
+	for (int steps = hot ? (MAX_CREDIT + 1) * cache->nframes : 1; steps > 0; steps--)
 	{
+		uint8_t credit;
+
 		i = part->hand;
 		part->hand = i + 1 < cache->nframes ? i + 1 : 0;
-		if (pinned(&frames[i]))
-			continue;
-		if (!atomic_load_explicit(&frames[i].marked, memory_order_relaxed))
+		credit = atomic_load_explicit(&frames[i].credit, memory_order_relaxed);
+		if (credit > 0)
+			atomic_store_explicit(&frames[i].credit, (uint8_t) (credit - 1), memory_order_relaxed);
+		else if (!pinned(&frames[i]))
 		{
 			unlink_frame(cache, partition, i);
 			return i;
 		}
-		atomic_store_explicit(&frames[i].marked, false, memory_order_relaxed);
 	}
 	return NONE;
 }
@@ -288,7 +296,7 @@ lsm_cache_put(LsmCache *cache, LsmEnv *env, uint64_t file, uint64_t offset, LsmS
 		return;
 	lsm_lock(env, LSM_LOCK_CACHE + partition, LSM_EXCLUSIVE);
 	/* Somebody else may have read the same block meanwhile. */
-	if (lookup(cache, partition, hash, file, offset) == NONE && (i = take_frame(cache, partition)) != NONE)
+	if (lookup(cache, partition, hash, file, offset) == NONE && (i = take_frame(cache, partition, hot)) != NONE)
 	{
 		Frame *frame = &frames_of(cache, partition)[i];
 
@@ -296,7 +304,7 @@ lsm_cache_put(LsmCache *cache, LsmEnv *env, uint64_t file, uint64_t offset, LsmS
 		frame->file = file;
 		frame->offset = offset;
 		frame->len = (uint32_t) block.len;
-		atomic_store_explicit(&frame->marked, hot, memory_order_relaxed);
+		atomic_store_explicit(&frame->credit, 1, memory_order_relaxed);
 		link_frame(cache, partition, i, bucket_of(cache, partition, hash >> 8));
 	}
 	lsm_unlock(env, LSM_LOCK_CACHE + partition);

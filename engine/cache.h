@@ -24,7 +24,11 @@ typedef struct LsmCachePin
 
 /* true and a pinned block, or false. */
 extern bool lsm_cache_get(LsmCache *cache, LsmEnv *env, uint64_t file, uint64_t offset, LsmCachePin *pin);
-/* Puts a copy in, if it fits and a frame is free to take; `hot` blocks get a second chance (false for scans). */
+/*
+ * Puts a copy in if it fits and there is a frame to take.  A `hot` block gets any
+ * that is not pinned; one that is not (a scan's) stays out when what it would push
+ * out was asked for since it was last in danger.
+ */
 extern void lsm_cache_put(LsmCache *cache, LsmEnv *env, uint64_t file, uint64_t offset, LsmSlice block, bool hot);
 extern void lsm_cache_unpin(LsmCache *cache, LsmEnv *env, LsmCachePin *pin);
 /* Frees the frames of a file that is gone (may leave some; numbers are never used again). */
