@@ -5,8 +5,8 @@
  *     Range: id >= 'a', id < 'b'
  *     Full Scan: true
  *     Order: id DESC            only when backwards
- *     Locks Documents: true     of an UPDATE's, DELETE's or SELECT FOR UPDATE's target
- *     Filter: ...               in that case the scan's own work, so it is shown here
+ *     Locks Documents: true     of an UPDATE's or DELETE's target with row triggers
+ *     Filter: ...               where that is the scan's own work (PLAN_TESTS)
  */
 #include "postgres.h"
 
@@ -49,16 +49,14 @@ docstore_explain_scan(ForeignScanState *node, ExplainState *es)
 	if (flags & PLAN_BACKWARD)
 		ExplainPropertyText("Order", "id DESC", es);
 	if (flags & PLAN_LOCK)
-	{
 		ExplainPropertyBool("Locks Documents", true, es);
-		if (plan->fdw_recheck_quals != NIL)
-		{
-			Node *quals = (Node *) make_ands_explicit(plan->fdw_recheck_quals);
+	if ((flags & PLAN_TESTS) && plan->fdw_recheck_quals != NIL)
+	{
+		Node *quals = (Node *) make_ands_explicit(plan->fdw_recheck_quals);
 
-			ExplainPropertyText("Filter", deparse_expression(quals, context, prefix, false), es);
-			if (es->analyze && node->ss.ps.instrument && node->ss.ps.instrument->nfiltered1 > 0)
-				ExplainPropertyFloat("Rows Removed by Filter", NULL,
-									 node->ss.ps.instrument->nfiltered1 / Max(node->ss.ps.instrument->nloops, 1), 0, es);
-		}
+		ExplainPropertyText("Filter", deparse_expression(quals, context, prefix, false), es);
+		if (es->analyze && node->ss.ps.instrument && node->ss.ps.instrument->nfiltered1 > 0)
+			ExplainPropertyFloat("Rows Removed by Filter", NULL,
+								 node->ss.ps.instrument->nfiltered1 / Max(node->ss.ps.instrument->nloops, 1), 0, es);
 	}
 }

@@ -9,6 +9,7 @@
 #include "fdw/analyze.h"
 #include "fdw/explain.h"
 #include "fdw/import.h"
+#include "fdw/mark.h"
 #include "fdw/modify.h"
 #include "fdw/plan.h"
 #include "fdw/scan.h"
@@ -34,6 +35,9 @@ docstore_fdw_handler(PG_FUNCTION_ARGS)
 	routine->IterateForeignScan = docstore_iterate_scan;
 	routine->ReScanForeignScan = docstore_rescan;
 	routine->EndForeignScan = docstore_end_scan;
+
+	routine->GetForeignRowMarkType = docstore_row_mark_type;
+	routine->RefetchForeignRow = docstore_refetch_row;
 
 	routine->AddForeignUpdateTargets = docstore_add_update_targets;
 	routine->PlanForeignModify = docstore_plan_modify;

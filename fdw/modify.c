@@ -35,6 +35,7 @@
 #include "fdw/build.h"
 #include "fdw/collection.h"
 #include "fdw/row.h"
+#include "fdw/sight.h"
 #include "fdw/write.h"
 
 /* ResultRelInfo.ri_FdwState */
@@ -394,14 +395,14 @@ planned_row(DocModify *modify, TupleTableSlot *plan_slot, DocumentKey *key, uint
  * or does not fulfil the conditions any more.
  */
 static TupleTableSlot *
-plan_again(DocModify *modify, ResultRelInfo *rri, const DocumentKey *key, uint64 *seen)
+plan_again(DocModify *modify, ResultRelInfo *rri, const DocumentKey *key, LockTupleMode mode, uint64 *seen)
 {
 	EPQState *epq = &modify->mtstate->mt_epqstate;
 	TupleTableSlot *slot = EvalPlanQualSlot(epq, rri->ri_RelationDesc, rri->ri_RangeTableIndex);
 	MemoryContext old;
 	LsmVersion newest;
 
-	switch (docstore_lock(&modify->writer, key, *seen, LockWaitBlock, &newest))
+	switch (docstore_lock(&modify->writer, key, *seen, mode, LockWaitBlock, &newest))
 	{
 		case DOC_NEWER:
 			break;
@@ -431,7 +432,7 @@ plan_again(DocModify *modify, ResultRelInfo *rri, const DocumentKey *key, uint64
 static TupleTableSlot *
 update_again(DocModify *modify, EState *estate, ResultRelInfo *rri, const DocumentKey *key, uint64 *seen)
 {
-	TupleTableSlot *plan_slot = plan_again(modify, rri, key, seen);
+	TupleTableSlot *plan_slot = plan_again(modify, rri, key, LockTupleNoKeyExclusive, seen);
 	TupleConstr *constr = RelationGetDescr(rri->ri_RelationDesc)->constr;
 	TupleTableSlot *slot;
 
@@ -501,7 +502,7 @@ update_once(DocModify *modify, EState *estate, ResultRelInfo *rri, TupleTableSlo
 		TimestampTz modified;
 		LsmSlice body;
 
-		docstore_read_version(&modify->writer, key, seen);
+		doc_read_version(key, seen, &modify->writer.found);
 		document_decode(lsm_buf_slice(&modify->writer.found), &modified, &body);
 		stored = document_buffer_set(&modify->old, body);
 		if (modify->compare)
@@ -554,7 +555,7 @@ docstore_exec_delete(EState *estate, ResultRelInfo *rri, TupleTableSlot *slot, T
 	planned_row(modify, plan_slot, &key, &seen);
 	while ((result = docstore_delete(&modify->writer, &key, seen, wanted, &version)) == DOC_NEWER)
 	{
-		if (plan_again(modify, rri, &key, &seen) == NULL)
+		if (plan_again(modify, rri, &key, LockTupleExclusive, &seen) == NULL)
 			break;
 	}
 	if (result == DOC_DONE && wanted)

@@ -356,18 +356,21 @@ needs_early_lock(PlannerInfo *root, Oid relid)
 	return needed;
 }
 
-/* Is this scan's table one whose rows are going to be changed or locked?  The flags for it. */
+/* What is going to happen to the rows of this scan. */
 static int
-lock_flags(PlannerInfo *root, RelOptInfo *rel, Oid relid)
+row_flags(PlannerInfo *root, RelOptInfo *rel, Oid relid)
 {
-	PlanRowMark *mark;
+	int flags = 0;
 
 	if (bms_is_member(rel->relid, root->all_result_relids))
-		return PLAN_VERSION | (needs_early_lock(root, relid) ? PLAN_LOCK | (LockWaitBlock << PLAN_WAIT_SHIFT) : 0);
-	mark = get_plan_rowmark(root->rowMarks, rel->relid);
-	if (mark != NULL && mark->strength != LCS_NONE)
-		return PLAN_LOCK | (mark->waitPolicy << PLAN_WAIT_SHIFT);
-	return 0;
+	{
+		flags |= PLAN_VERSION;
+		if (needs_early_lock(root, relid))
+			flags |= PLAN_LOCK | (root->parse->commandType == CMD_DELETE ? PLAN_KEY : 0);
+	}
+	else if (get_plan_rowmark(root->rowMarks, rel->relid) != NULL)
+		flags |= PLAN_MARK;
+	return flags;
 }
 
 static List *
@@ -398,7 +401,7 @@ docstore_get_plan(PlannerInfo *root, RelOptInfo *rel, Oid relid, ForeignPath *pa
 	List *operands = NIL;
 	List *ops = NIL;
 	List *columns = needed_columns(rel, private->table, actual);
-	int flags = (linitial_int(path->fdw_private) ? PLAN_BACKWARD : 0) | lock_flags(root, rel, relid);
+	int flags = (linitial_int(path->fdw_private) ? PLAN_BACKWARD : 0) | row_flags(root, rel, relid);
 	ListCell *lc;
 
 	foreach (lc, seeks)
@@ -410,9 +413,9 @@ docstore_get_plan(PlannerInfo *root, RelOptInfo *rel, Oid relid, ForeignPath *pa
 		if (doc_seek_exact(seek->op))
 			recheck = lappend(recheck, seek->rinfo->clause);
 	}
-	if (flags & PLAN_LOCK)
+	if (flags & PLAN_TESTS)
 	{
-		/* The scan tests everything, before it locks and again after it had to wait. */
+		/* The scan tests everything, before it locks (and again after it had to wait) or remembers a row. */
 		recheck = actual;
 		quals = NIL;
 	}

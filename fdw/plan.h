@@ -14,13 +14,15 @@ typedef enum PlanPrivate
 {
 	PLAN_SEEKS,   /* list of SeekOps, one for each of fdw_exprs */
 	PLAN_COLUMNS, /* list of attribute numbers that somebody needs */
-	PLAN_FLAGS    /* list of one integer: the flags below and the wait policy above them */
+	PLAN_FLAGS    /* list of one integer: the flags below */
 } PlanPrivate;
 
-#define PLAN_BACKWARD 0x01 /* ids in descending order */
-#define PLAN_LOCK 0x02     /* lock the documents that pass the quals, which the scan itself tests */
-#define PLAN_VERSION 0x04  /* the rows' ctid shows their version */
-#define PLAN_WAIT_SHIFT 4  /* LockWaitPolicy */
+#define PLAN_BACKWARD 0x01                 /* ids in descending order */
+#define PLAN_VERSION 0x02                  /* an UPDATE's or DELETE's target: the rows' ctid shows their version */
+#define PLAN_LOCK 0x04                     /* such a one with row triggers: lock the documents that pass the quals */
+#define PLAN_KEY 0x08                      /* ... against KEY SHARE, too (DELETE) */
+#define PLAN_MARK 0x10                     /* rows are looked for again: the ctid shows a number (mark.h) */
+#define PLAN_TESTS (PLAN_LOCK | PLAN_MARK) /* the scan itself tests the quals */
 
 extern void docstore_get_rel_size(PlannerInfo *root, RelOptInfo *rel, Oid relid);
 extern void docstore_get_paths(PlannerInfo *root, RelOptInfo *rel, Oid relid);

@@ -5,11 +5,12 @@
  * once and released in the same call, before any function runs that might
  * throw, wait or read the store itself.
  *
- * A scan for SELECT ... FOR UPDATE, or of a table with row triggers that is to be
- * changed, locks what it returns: the quals are tested here, then the document
- * is locked, and if it turns out that somebody has committed a newer version,
- * in READ COMMITTED that version takes the place of the old one and the quals
- * are tested again.
+ * A scan of a table with row triggers that is to be changed locks what it
+ * returns: the quals are tested here, then the document is locked, and if it
+ * turns out that somebody has committed a newer version, in READ COMMITTED that
+ * version takes the place of the old one and the quals are tested again.  A scan
+ * whose rows are looked for again (mark.h) tests them, too, so that only those are
+ * remembered that pass.
  */
 #include "postgres.h"
 
@@ -22,6 +23,7 @@
 #include "utils/rel.h"
 
 #include "fdw/collection.h"
+#include "fdw/mark.h"
 #include "fdw/plan.h"
 #include "fdw/row.h"
 #include "fdw/seek.h"
@@ -42,10 +44,11 @@ typedef struct DocScan
 	MemoryContext range_context;
 	int next_point;
 	LsmBuf value; /* a point's; malloc'ed */
-	/* locking */
+	bool tests;   /* the quals */
 	bool lock;
-	LockWaitPolicy wait;
-	DocWriter writer;
+	LockTupleMode mode;
+	DocWriter writer; /* to lock with */
+	DocMark *mark;    /* where rows are remembered, or NULL */
 } DocScan;
 
 /* ---- cursors ---- */
@@ -101,8 +104,11 @@ docstore_begin_scan(ForeignScanState *node, int eflags)
 	ForeignScan *plan = (ForeignScan *) node->ss.ps.plan;
 	EState *estate = node->ss.ps.state;
 	List *ops = list_nth(plan->fdw_private, PLAN_SEEKS);
+	List *columns = list_nth(plan->fdw_private, PLAN_COLUMNS);
 	int flags = linitial_int(list_nth(plan->fdw_private, PLAN_FLAGS));
 	MemoryContextCallback *callback;
+	ExecRowMark *erm = NULL;
+	LOCKMODE lock = AccessShareLock;
 	DocScan *scan;
 	DocTable *table;
 	ListCell *lc;
@@ -112,10 +118,15 @@ docstore_begin_scan(ForeignScanState *node, int eflags)
 
 	scan = palloc0(sizeof(DocScan));
 	table = doc_table_get(node->ss.ss_currentRelation);
-	docstore_collection_at(table, (flags & (PLAN_LOCK | PLAN_VERSION)) ? RowExclusiveLock : AccessShareLock, estate->es_snapshot, &scan->collection);
-	doc_row_init(&scan->row, table, list_nth(plan->fdw_private, PLAN_COLUMNS), false);
+	if (flags & PLAN_MARK)
+		erm = ExecFindRowMark(estate, plan->scan.scanrelid, false);
+	if ((flags & PLAN_VERSION) || (erm != NULL && erm->markType != ROW_MARK_REFERENCE))
+		lock = RowExclusiveLock;
+	docstore_collection_at(table, lock, estate->es_snapshot, &scan->collection);
+	doc_row_init(&scan->row, table, columns, false);
 	scan->cursor = doc_cursor_new(estate->es_snapshot);
 	scan->backward = (flags & PLAN_BACKWARD) != 0;
+	scan->tests = (flags & PLAN_TESTS) != 0;
 	scan->show_version = (flags & PLAN_VERSION) != 0;
 	scan->nops = list_length(ops);
 	scan->ops = palloc(Max(scan->nops, 1) * sizeof(SeekOp));
@@ -132,10 +143,13 @@ docstore_begin_scan(ForeignScanState *node, int eflags)
 	if ((flags & PLAN_LOCK) && estate->es_epq_active == NULL)
 	{
 		scan->lock = true;
-		scan->wait = (LockWaitPolicy) (flags >> PLAN_WAIT_SHIFT);
+		scan->mode = (flags & PLAN_KEY) ? LockTupleExclusive : LockTupleNoKeyExclusive;
 		docstore_writer_init(&scan->writer, scan->collection.storage, table->collection, estate->es_output_cid,
 							 estate->es_snapshot);
 	}
+	/* It finds rows again by the numbers that the query itself gave out. */
+	if (erm != NULL && estate->es_epq_active == NULL)
+		scan->mark = doc_mark_new(estate, erm, table, scan->collection.storage, columns);
 	node->fdw_state = scan;
 }
 
@@ -253,36 +267,45 @@ passes(ForeignScanState *node, TupleTableSlot *slot)
 	return false;
 }
 
-/* Fetches, tests and locks. */
+/* Locks the row in the slot, or what has become of it; false if that is not to be returned. */
+static bool
+lock_row(ForeignScanState *node, DocScan *scan, TupleTableSlot *slot)
+{
+	DocumentKey key;
+	LsmVersion newer;
+
+	document_key_init(&key, scan->collection.storage, VARDATA(scan->row.id), VARSIZE(scan->row.id) - VARHDRSZ);
+	switch (docstore_lock(&scan->writer, &key, scan->row.etag, scan->mode, LockWaitBlock, &newer))
+	{
+		case DOC_DONE:
+		/* What own changes mean is for the write to decide. */
+		case DOC_SELF:
+			return true;
+		case DOC_NEWER:
+			doc_row_set(&scan->row, document_key_id(document_key_slice(&key)), newer.seq,
+						lsm_buf_slice(&scan->writer.found));
+			store(scan, slot);
+			return passes(node, slot);
+		default:
+			return false;
+	}
+}
+
+/* Fetches and tests, locks or remembers. */
 static TupleTableSlot *
-iterate_locking(ForeignScanState *node, DocScan *scan)
+iterate_testing(ForeignScanState *node, DocScan *scan)
 {
 	TupleTableSlot *slot = node->ss.ss_ScanTupleSlot;
 
 	while (fetch(node, scan))
 	{
-		DocumentKey key;
-		LsmVersion newer;
-
 		CHECK_FOR_INTERRUPTS();
 		store(scan, slot);
-		if (passes(node, slot))
+		if (passes(node, slot) && (!scan->lock || lock_row(node, scan, slot)))
 		{
-			document_key_init(&key, scan->collection.storage, VARDATA(scan->row.id), VARSIZE(scan->row.id) - VARHDRSZ);
-			switch (docstore_lock(&scan->writer, &key, scan->row.etag, scan->wait, &newer))
-			{
-				case DOC_DONE:
-					return slot;
-				case DOC_NEWER:
-					doc_row_set(&scan->row, document_key_id(document_key_slice(&key)), newer.seq,
-								lsm_buf_slice(&scan->writer.found));
-					store(scan, slot);
-					if (passes(node, slot))
-						return slot;
-					break;
-				default:
-					break;
-			}
+			if (scan->mark != NULL)
+				doc_mark_row(scan->mark, scan->row.id, scan->row.etag, slot);
+			return slot;
 		}
 		/* Not this one: let go of what it took. */
 		ExecClearTuple(slot);
@@ -297,8 +320,8 @@ docstore_iterate_scan(ForeignScanState *node)
 	DocScan *scan = node->fdw_state;
 	TupleTableSlot *slot = node->ss.ss_ScanTupleSlot;
 
-	if (scan->lock)
-		return iterate_locking(node, scan);
+	if (scan->tests)
+		return iterate_testing(node, scan);
 	if (!fetch(node, scan))
 		return ExecClearTuple(slot);
 	store(scan, slot);
@@ -323,4 +346,6 @@ docstore_end_scan(ForeignScanState *node)
 		return;
 	doc_cursor_close(scan->cursor);
 	lsm_buf_free(&scan->value);
+	if (scan->mark != NULL)
+		doc_mark_close(scan->mark);
 }

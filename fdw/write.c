@@ -3,27 +3,32 @@
  *
  * One write of one document, or of a few at once:
  *
- *  1. Look at the newest versions without a lock (lsm_versions), which leaves
- *     a mark.  Aborted versions and locks of ended transactions do not count.
- *  2. If the newest that counts, version or lock record, belongs to another
- *     transaction in progress: queue on a heavyweight lock for the id, as
- *     heap_acquire_tuplock does, wait for that transaction, go to 1.  The queue
- *     makes waiters take their turns and lets the deadlock detector see them.
- *  3. Decide: duplicate id, newer version than the snapshot's, ... (may throw).
- *  4. Take the stripe locks of all ids, in ascending order.  lsm_recheck: if
- *     anything was written to an id since its mark, or the memtable was
- *     rotated, unlock and go to 1.
+ *  1. Look at the newest versions and at the locks without a lock (sight.c),
+ *     which leaves a mark.  What belongs to aborted transactions, and locks of
+ *     ended ones, do not count.
+ *  2. If the newest that counts belongs to another transaction in progress, or
+ *     such a one holds a lock that conflicts: queue on a heavyweight lock for the
+ *     id, as heap_acquire_tuplock does, wait for that transaction, go to 1.  The
+ *     queue makes waiters take their turns and lets the deadlock detector see
+ *     them.
+ *  3. Decide: duplicate id, newer version than the one that was seen, ... (may
+ *     throw).
+ *  4. Take the stripe locks of all ids, in ascending order.  If anything was
+ *     written to an id since its mark, or locked, or the memtable was rotated,
+ *     unlock and go to 1.
  *  5. lsm_write, unlock.  If there was no room: lsm_make_room without a lock,
  *     go to 1.
  *
- * Why no update is lost: between the mark and the write nobody else wrote the
- * id, since every writer holds its stripe from recheck to write; and what 3
- * decided on (commit or abort of the versions it saw) does not change again.
+ * Why no update is lost: between the mark and the write nobody else wrote or
+ * locked the id, since everybody who does holds its stripe from the second look
+ * to the write; and what 3 decided on (commit or abort of the versions it saw) does
+ * not change again.
  *
- * A row lock is a version with LSM_STAMP_LOCK, put into the memtable but not into
- * the journal: like any write it makes others wait in step 2, and it ends with
- * its transaction.  It needs no second look later: who holds it is the only one
- * who may write the id.
+ * A row lock takes the same way.  In step 5 it goes into a table in shared memory
+ * (store/rowlock.h); where that has no room, it becomes a version with
+ * LSM_STAMP_LOCK in the memtable.  Either makes others wait in step 2 and ends with
+ * its transaction.  An UPDATE or DELETE needs none: it decides, in step 3,
+ * whether the version that its scan saw is still the newest.
  *
  * Steps 4 and 5 neither throw nor serve interrupts.
  */
@@ -38,6 +43,8 @@
 #include "storage/lmgr.h"
 #include "utils/memutils.h"
 
+#include "fdw/sight.h"
+
 typedef enum ChangeKind
 {
 	CHANGE_INSERT,
@@ -47,23 +54,6 @@ typedef enum ChangeKind
 	CHANGE_PUT
 } ChangeKind;
 
-/* What a look at an id's versions found. */
-typedef struct Sight
-{
-	bool exists;  /* there is a version that counts, and it is no deletion */
-	bool any;     /* there is a version that counts */
-	bool running; /* another transaction in progress has written it ... */
-	bool locked;  /* ... or locked it */
-	LsmStamp blocker;
-	bool own_lock;
-	bool unknown;
-	DocstoreFate fate;
-	LsmVersion version;
-	LsmBuf *copy; /* where to put the version's value, or NULL */
-	bool no_memory;
-	LsmMark mark;
-} Sight;
-
 typedef struct Change
 {
 	ChangeKind kind;
@@ -72,14 +62,17 @@ typedef struct Change
 	bool want_found;  /* the version that is there goes to writer->found */
 	bool skip;        /* insert: a duplicate is no error */
 	uint64 seen;      /* lock, update, delete */
+	LockTupleMode mode;
 	LockWaitPolicy wait;
 	const uint64 *expected; /* put */
 	/* results */
 	DocResult result;
-	bool write; /* there is something to write */
+	bool write;  /* there is something to write */
+	bool record; /* lock: not into the table, there was no room */
 	Sight sight;
 	bool queued;
 	LOCKTAG tag;
+	LOCKMODE queue_mode;
 } Change;
 
 /* Memory of the batch is used again; what a throw leaves behind is cleared by the next use. */
@@ -107,66 +100,6 @@ docstore_writer_init(DocWriter *writer, uint64 storage, const char *collection, 
 	MemoryContextRegisterResetCallback(CurrentMemoryContext, callback);
 }
 
-/* ---- step 1 ---- */
-
-static bool
-visit(void *arg, const LsmVersion *version, LsmSlice payload, volatile uint8_t *hint)
-{
-	Sight *sight = arg;
-	DocstoreFate fate = docstore_fate(&version->stamp, hint);
-
-	if (fate == DOCSTORE_FATE_ABORTED)
-		return true;
-	if (version->stamp.flags & LSM_STAMP_LOCK)
-	{
-		if (fate == DOCSTORE_FATE_OWN)
-			sight->own_lock = true;
-		else if (fate == DOCSTORE_FATE_RUNNING)
-		{
-			sight->locked = true;
-			sight->blocker = version->stamp;
-		}
-		return true;
-	}
-	if (fate == DOCSTORE_FATE_RUNNING)
-	{
-		sight->running = true;
-		sight->blocker = version->stamp;
-		return false;
-	}
-	if (fate == DOCSTORE_FATE_UNKNOWN)
-	{
-		sight->unknown = true;
-		sight->blocker = version->stamp;
-		return false;
-	}
-	/* Whoever wrote this had waited for all that lies below it. */
-	sight->any = true;
-	sight->exists = (version->stamp.flags & LSM_STAMP_DELETE) == 0;
-	sight->fate = fate;
-	sight->version = *version;
-	if (sight->copy != NULL && sight->exists && !lsm_buf_set(sight->copy, payload.data, payload.len))
-		sight->no_memory = true;
-	return false;
-}
-
-static void
-look(LsmDb *db, const DocumentKey *key, LsmBuf *copy, Sight *sight)
-{
-	LsmError err;
-
-	memset(sight, 0, sizeof(*sight));
-	sight->copy = copy;
-	docstore_check(lsm_versions(db, document_key_slice(key), visit, sight, &sight->mark, &err), &err);
-	if (sight->no_memory)
-		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
-	if (sight->unknown)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("transaction %llu of a stored document is too old to look up",
-						(unsigned long long) sight->blocker.xid)));
-}
-
 /* ---- step 2 ---- */
 
 /* Returns false if the caller did not want to wait. */
@@ -183,11 +116,15 @@ wait_turn(DocWriter *writer, Change *change)
 				 errmsg("could not obtain lock on document in collection \"%s\"", writer->collection)));
 	if (!change->queued)
 	{
+		/* As for rows: who can share a lock need not queue behind the other. */
+		static const LOCKMODE queue_modes[] = {AccessShareLock, RowShareLock, ExclusiveLock, AccessExclusiveLock};
+
+		change->queue_mode = change->sight.mode == SIGHT_NO_LOCK ? ExclusiveLock : queue_modes[change->sight.mode];
 		/* Advisory locks of users have 1 or 2 in the last field. */
 		SET_LOCKTAG_ADVISORY(change->tag, MyDatabaseId, (uint32) writer->storage,
 							 hash_bytes((const unsigned char *) id.data, (int) id.len), 3);
 		change->tag.locktag_lockmethodid = DEFAULT_LOCKMETHOD;
-		(void) LockAcquire(&change->tag, ExclusiveLock, false, false);
+		(void) LockAcquire(&change->tag, change->queue_mode, false, false);
 		change->queued = true;
 	}
 	docstore_wait_for(&change->sight.blocker);
@@ -200,7 +137,7 @@ leave_queues(Change *changes, int n)
 	for (int i = 0; i < n; i++)
 		if (changes[i].queued)
 		{
-			LockRelease(&changes[i].tag, ExclusiveLock, false);
+			LockRelease(&changes[i].tag, changes[i].queue_mode, false);
 			changes[i].queued = false;
 		}
 }
@@ -222,13 +159,6 @@ throw_concurrent(bool deleted)
 	ereport(ERROR,
 			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 			 errmsg("could not serialize access due to concurrent %s", deleted ? "delete" : "update")));
-}
-
-/* Is the version that was found the one that was seen? */
-static bool
-same_version(uint64 seq, uint64 seen)
-{
-	return ((seq ^ seen) & DOCUMENT_TID_MASK) == 0;
 }
 
 /* Is the newest version one that the writer's snapshot should have shown, but did not? */
@@ -263,21 +193,16 @@ decide_lock(DocWriter *writer, Change *change, LsmVersion *newer)
 {
 	const Sight *sight = &change->sight;
 
-	/*
-	 * Own newer versions: written after the scan's snapshot was taken, by this
-	 * command or by functions that it calls.  They lock as well as a lock; what
-	 * they mean is for the write to decide, as in a heap.
-	 */
-	if (sight->any && sight->fate == DOCSTORE_FATE_OWN && !same_version(sight->version.seq, change->seen))
+	/* Own newer versions: written after the scan's snapshot was taken, by this command or by functions that it calls. */
+	if (sight->any && sight->fate == DOCSTORE_FATE_OWN && !doc_same_version(sight->version.seq, change->seen))
 	{
+		change->result = DOC_SELF;
 		change->write = false;
 		return;
 	}
-	if (sight->exists && same_version(sight->version.seq, change->seen))
-	{
-		change->write = !sight->own_lock && sight->fate != DOCSTORE_FATE_OWN;
+	change->write = sight->own_lock < (int) change->mode;
+	if (sight->exists && doc_same_version(sight->version.seq, change->seen))
 		return;
-	}
 	if (IsolationUsesXactSnapshot())
 		throw_concurrent(!sight->exists);
 	if (!sight->exists)
@@ -287,7 +212,6 @@ decide_lock(DocWriter *writer, Change *change, LsmVersion *newer)
 		return;
 	}
 	change->result = DOC_NEWER;
-	change->write = !sight->own_lock;
 	*newer = sight->version;
 }
 
@@ -308,7 +232,7 @@ decide_modify(DocWriter *writer, Change *change)
 		change->write = false;
 		return;
 	}
-	if (sight->exists && same_version(sight->version.seq, change->seen))
+	if (sight->exists && doc_same_version(sight->version.seq, change->seen))
 		return;
 	if (IsolationUsesXactSnapshot())
 		throw_concurrent(!sight->exists);
@@ -349,13 +273,18 @@ compare_int(const void *a, const void *b)
 static void
 add_record(DocWriter *writer, const Change *change, TimestampTz modified)
 {
-	uint8_t flags = change->kind == CHANGE_DELETE ? LSM_STAMP_DELETE : change->kind == CHANGE_LOCK ? LSM_STAMP_LOCK
-																								   : 0;
-	LsmStamp stamp = docstore_stamp(flags, writer->cid);
 	char head[LSM_STAMP_MAX_SIZE + DOCUMENT_HEADER];
-	size_t len = lsm_stamp_encode(head, &stamp);
 	LsmSlice body = {NULL, 0};
+	size_t len;
 
+	if (change->kind == CHANGE_LOCK)
+		len = docstore_rowlock_encode(head, change->mode, writer->cid);
+	else
+	{
+		LsmStamp stamp = docstore_stamp(change->kind == CHANGE_DELETE ? LSM_STAMP_DELETE : 0, writer->cid);
+
+		len = lsm_stamp_encode(head, &stamp);
+	}
 	if (change->doc != NULL)
 	{
 		document_header_encode(head + len, modified);
@@ -366,16 +295,35 @@ add_record(DocWriter *writer, const Change *change, TimestampTz modified)
 		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
 }
 
+/* A lock: into the table, or if there is no room, the next time as a record. */
+static LsmStatus
+write_lock(Change *change, uint64 xid, LsmError *err)
+{
+	LsmSlice key = document_key_slice(change->key);
+	int stripe = lsm_stripe(key);
+	LsmStatus status;
+
+	lsm_lock(docstore_env(), stripe, LSM_EXCLUSIVE);
+	status = doc_sight_recheck(change->key, &change->sight, err);
+	if (status == LSM_OK && !docstore_rowlock_add(key, change->mode, xid))
+	{
+		change->record = true;
+		status = LSM_BUSY;
+	}
+	lsm_unlock(docstore_env(), stripe);
+	return status;
+}
+
 /* LSM_BUSY: start over; *full says whether for want of room. */
 static LsmStatus
-write_batch(LsmDb *db, Change *changes, int n, bool logged, uint64 *first_seq, bool *full, LsmError *err)
+write_batch(LsmDb *db, Change *changes, int n, uint64 *first_seq, bool *full, LsmError *err)
 {
+	bool logged = changes[0].kind != CHANGE_LOCK || docstore_rowlock_logged();
 	LsmEnv *env = docstore_env();
 	int stripes[DOCSTORE_MAX_BATCH];
 	int nstripes = 0;
 	LsmStatus status = LSM_OK;
 
-	*full = false;
 	for (int i = 0; i < n; i++)
 		if (changes[i].write)
 			stripes[nstripes++] = lsm_stripe(document_key_slice(changes[i].key));
@@ -391,18 +339,36 @@ write_batch(LsmDb *db, Change *changes, int n, bool logged, uint64 *first_seq, b
 	}
 
 	for (int i = 0; i < nstripes; i++)
-		lsm_lock(env, LSM_LOCK_STRIPE + stripes[i], LSM_EXCLUSIVE);
+		lsm_lock(env, stripes[i], LSM_EXCLUSIVE);
 	for (int i = 0; status == LSM_OK && i < n; i++)
 		if (changes[i].write)
-			status = lsm_recheck(db, document_key_slice(changes[i].key), &changes[i].sight.mark, err);
+			status = doc_sight_recheck(changes[i].key, &changes[i].sight, err);
 	if (status == LSM_OK)
 	{
 		status = logged ? lsm_write(db, &batch, false, first_seq, err) : lsm_write_unlogged(db, &batch, first_seq, err);
 		*full = status == LSM_BUSY;
 	}
 	for (int i = nstripes - 1; i >= 0; i--)
-		lsm_unlock(env, LSM_LOCK_STRIPE + stripes[i]);
+		lsm_unlock(env, stripes[i]);
 	return status;
+}
+
+/* The mode in which a change locks what it changes. */
+static int
+lock_mode(const Change *change)
+{
+	switch (change->kind)
+	{
+		case CHANGE_INSERT:
+			/* There is nobody to lock what is not there, and a lock does not make a duplicate less of one. */
+			return SIGHT_NO_LOCK;
+		case CHANGE_LOCK:
+			return (int) change->mode;
+		case CHANGE_DELETE:
+			return LockTupleExclusive;
+		default:
+			return LockTupleNoKeyExclusive;
+	}
 }
 
 /* Returns the sequence number of the first record written. */
@@ -418,7 +384,7 @@ perform(DocWriter *writer, Change *changes, int n, TimestampTz modified, LsmVers
 		bool blocked = false;
 		bool nothing = false;
 		bool any = false;
-		bool full;
+		bool full = false;
 		LsmStatus status;
 		LsmError err;
 
@@ -430,10 +396,8 @@ perform(DocWriter *writer, Change *changes, int n, TimestampTz modified, LsmVers
 		{
 			Change *change = &changes[i];
 
-			look(db, change->key, change->want_found ? &writer->found : NULL, &change->sight);
-			/* A lock on what is there does not make it less of a duplicate. */
-			if (change->sight.running ||
-				(change->sight.locked && !(change->kind == CHANGE_INSERT && change->sight.exists)))
+			doc_look(change->key, lock_mode(change), change->want_found ? &writer->found : NULL, &change->sight);
+			if (change->sight.blocked)
 			{
 				if (wait_turn(writer, change))
 					blocked = true;
@@ -464,18 +428,23 @@ perform(DocWriter *writer, Change *changes, int n, TimestampTz modified, LsmVers
 					decide_put(writer, change);
 					break;
 			}
-			if (change->write)
-			{
+			if (!change->write)
+				continue;
+			any = true;
+			if (change->kind == CHANGE_LOCK && !docstore_rowlock_prepare(document_key_slice(change->key)))
+				change->record = true;
+			if (change->kind != CHANGE_LOCK || change->record)
 				add_record(writer, change, modified);
-				any = true;
-			}
 		}
 		if (blocked)
 			continue;
 		if (!any)
 			break;
 
-		status = write_batch(db, changes, n, changes[0].kind != CHANGE_LOCK, &first_seq, &full, &err);
+		if (batch.count > 0)
+			status = write_batch(db, changes, n, &first_seq, &full, &err);
+		else
+			status = write_lock(changes, U64FromFullTransactionId(GetCurrentFullTransactionId()), &err);
 		if (status == LSM_OK)
 			break;
 		if (status != LSM_BUSY)
@@ -537,9 +506,10 @@ docstore_insert_many(DocWriter *writer, int n, const DocumentKey *keys, Jsonb *c
 }
 
 DocResult
-docstore_lock(DocWriter *writer, const DocumentKey *key, uint64 seen, LockWaitPolicy wait, LsmVersion *newer)
+docstore_lock(DocWriter *writer, const DocumentKey *key, uint64 seen, LockTupleMode mode, LockWaitPolicy wait,
+			  LsmVersion *newer)
 {
-	Change change = {.kind = CHANGE_LOCK, .key = key, .seen = seen, .wait = wait, .want_found = false};
+	Change change = {.kind = CHANGE_LOCK, .key = key, .seen = seen, .mode = mode, .wait = wait};
 
 	/* The value is only needed if it is another than the one seen, which is rare: look twice then. */
 	perform(writer, &change, 1, 0, newer);
@@ -547,43 +517,10 @@ docstore_lock(DocWriter *writer, const DocumentKey *key, uint64 seen, LockWaitPo
 	{
 		Sight sight;
 
-		look(docstore_db(), key, &writer->found, &sight);
+		doc_look(key, mode, &writer->found, &sight);
 		Assert(sight.exists && sight.version.seq == newer->seq);
 	}
 	return change.result;
-}
-
-typedef struct Wanted
-{
-	uint64 seen;
-	LsmBuf *copy;
-	bool found;
-	bool no_memory;
-} Wanted;
-
-static bool
-visit_wanted(void *arg, const LsmVersion *version, LsmSlice payload, volatile uint8_t *hint)
-{
-	Wanted *wanted = arg;
-
-	if ((version->stamp.flags & (LSM_STAMP_LOCK | LSM_STAMP_DELETE)) || !same_version(version->seq, wanted->seen))
-		return true;
-	wanted->found = true;
-	wanted->no_memory = !lsm_buf_set(wanted->copy, payload.data, payload.len);
-	return false;
-}
-
-void
-docstore_read_version(DocWriter *writer, const DocumentKey *key, uint64 seen)
-{
-	Wanted wanted = {.seen = seen, .copy = &writer->found};
-	LsmError err;
-
-	docstore_check(lsm_versions(docstore_db(), document_key_slice(key), visit_wanted, &wanted, NULL, &err), &err);
-	if (wanted.no_memory)
-		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
-	if (!wanted.found)
-		elog(ERROR, "could not find the version of a document that was read");
 }
 
 DocResult

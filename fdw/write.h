@@ -38,7 +38,7 @@ typedef enum DocResult
 	DOC_EXISTS, /* insert: there is such a document, and the caller said that is no error */
 	DOC_NEWER,  /* somebody committed a newer version; lock: it is locked and in found; update, delete: nothing was done */
 	DOC_GONE,   /* lock, update, delete: deleted meanwhile by a committed transaction */
-	DOC_SELF,   /* update, delete: changed before by this very command; do nothing */
+	DOC_SELF,   /* update, delete: changed before by this very command; do nothing.  lock: or by a later one */
 	DOC_LOCKED  /* lock: somebody else has it, and the caller did not want to wait */
 } DocResult;
 
@@ -53,10 +53,8 @@ extern void docstore_insert_many(DocWriter *writer, int n, const DocumentKey *ke
  * that the snapshot showed.  READ COMMITTED: DOC_DONE, DOC_NEWER, DOC_GONE;
  * otherwise 40001 where those two would be.
  */
-extern DocResult docstore_lock(DocWriter *writer, const DocumentKey *key, uint64 seen, LockWaitPolicy wait,
-							   LsmVersion *newer);
-/* A version that the snapshot shows, or that is locked, into found.  `seen` as in docstore_update. */
-extern void docstore_read_version(DocWriter *writer, const DocumentKey *key, uint64 seen);
+extern DocResult docstore_lock(DocWriter *writer, const DocumentKey *key, uint64 seen, LockTupleMode mode,
+							   LockWaitPolicy wait, LsmVersion *newer);
 /*
  * Changes the version `seen` (of its number DOCUMENT_TID_MASK is enough).
  * READ COMMITTED: DOC_NEWER or DOC_GONE if it is not the newest any more;

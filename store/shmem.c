@@ -1,7 +1,7 @@
 /*
  * shmem.c - shared memory and its locks.
  *
- *     DocstoreShared | env's waits | LsmShared (memtables, block cache, pins)
+ *     DocstoreShared | env's waits | row locks | LsmShared (memtables, block cache, pins)
  */
 #include "postgres.h"
 
@@ -11,6 +11,7 @@
 #include "storage/shmem.h"
 
 #include "engine/env_pg.h"
+#include "store/rowlock.h"
 #include "store/shmem.h"
 #include "store/store.h"
 
@@ -41,9 +42,15 @@ env_offset(void)
 }
 
 static Size
-store_offset(void)
+rowlock_offset(void)
 {
 	return env_offset() + CACHELINEALIGN(lsm_env_pg_shared_size());
+}
+
+static Size
+store_offset(void)
+{
+	return rowlock_offset() + CACHELINEALIGN(docstore_rowlock_shared_size());
 }
 
 static Size
@@ -80,10 +87,12 @@ startup(void)
 		make_options(&options);
 		memset(docstore_shared, 0, sizeof(*docstore_shared));
 		docstore_shared->env_offset = env_offset();
+		docstore_shared->rowlock_offset = rowlock_offset();
 		docstore_shared->store_offset = store_offset();
 		pg_atomic_init_u32(&docstore_shared->compactor_pid, 0);
 		SpinLockInit(&docstore_shared->mutex);
 		lsm_env_pg_shared_init((char *) docstore_shared + docstore_shared->env_offset);
+		docstore_rowlock_shared_init((char *) docstore_shared + docstore_shared->rowlock_offset);
 		lsm_shared_init((char *) docstore_shared + docstore_shared->store_offset, &options);
 	}
 	LWLockRelease(AddinShmemInitLock);

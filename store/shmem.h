@@ -15,6 +15,7 @@ typedef struct DocstoreShared
 {
 	Size env_offset;
 	Size store_offset;
+	Size rowlock_offset;
 	pg_atomic_uint32 compactor_pid; /* 0: it does not run */
 	slock_t mutex;
 	char trouble[256]; /* mutex; why the compactor cannot bring the store up, "" if it can */
