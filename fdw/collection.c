@@ -51,6 +51,7 @@
 #include "fdw/import.h"
 #include "fdw/write.h"
 #include "store/compat.h"
+#include "store/predicate.h"
 #include "store/store.h"
 
 #define SCHEMA "docstore"
@@ -527,6 +528,7 @@ docstore_drop_collection(PG_FUNCTION_ARGS)
 	CatalogTupleDelete(catalog, &tuple->t_self);
 	table_close(catalog, NoLock);
 	docstore_write_dropped(collection.storage, GetCurrentCommandId(true));
+	docstore_predicate_dropped(collection.storage);
 	changed(catalog_table());
 	PG_RETURN_VOID();
 }
@@ -552,6 +554,7 @@ docstore_collection_truncate(const DocTable *table)
 	CatalogTupleUpdate(catalog, &tuple->t_self, tuple);
 	table_close(catalog, NoLock);
 	docstore_write_dropped(collection.storage, GetCurrentCommandId(true));
+	docstore_predicate_dropped(collection.storage);
 	changed(catalog_table());
 }
 

@@ -28,6 +28,7 @@
 #include "fdw/row.h"
 #include "fdw/seek.h"
 #include "fdw/write.h"
+#include "store/predicate.h"
 
 typedef struct DocScan
 {
@@ -47,8 +48,9 @@ typedef struct DocScan
 	bool tests;   /* the quals */
 	bool lock;
 	LockTupleMode mode;
-	DocWriter writer; /* to lock with */
-	DocMark *mark;    /* where rows are remembered, or NULL */
+	DocWriter writer;        /* to lock with */
+	DocMark *mark;           /* where rows are remembered, or NULL */
+	DocPredicate *predicate; /* SERIALIZABLE, or NULL */
 } DocScan;
 
 /* ---- cursors ---- */
@@ -93,9 +95,13 @@ doc_cursor_close(DocCursor *cursor)
 /* ---- the foreign scan ---- */
 
 static void
-free_value(void *arg)
+free_buffers(void *arg)
 {
-	lsm_buf_free(&((DocScan *) arg)->value);
+	DocScan *scan = arg;
+
+	lsm_buf_free(&scan->value);
+	if (scan->predicate != NULL)
+		docstore_predicate_free(scan->predicate);
 }
 
 void
@@ -125,6 +131,7 @@ docstore_begin_scan(ForeignScanState *node, int eflags)
 	docstore_collection_at(table, lock, estate->es_snapshot, &scan->collection);
 	doc_row_init(&scan->row, table, columns, false);
 	scan->cursor = doc_cursor_new(estate->es_snapshot);
+	scan->predicate = docstore_predicate_new(scan->collection.storage, estate->es_snapshot, &scan->cursor->read);
 	scan->backward = (flags & PLAN_BACKWARD) != 0;
 	scan->tests = (flags & PLAN_TESTS) != 0;
 	scan->show_version = (flags & PLAN_VERSION) != 0;
@@ -135,7 +142,7 @@ docstore_begin_scan(ForeignScanState *node, int eflags)
 	scan->operands = ExecInitExprList(plan->fdw_exprs, (PlanState *) node);
 	scan->range_context = AllocSetContextCreate(CurrentMemoryContext, "docstore range", ALLOCSET_SMALL_SIZES);
 	callback = palloc(sizeof(MemoryContextCallback));
-	callback->func = free_value;
+	callback->func = free_buffers;
 	callback->arg = scan;
 	MemoryContextRegisterResetCallback(CurrentMemoryContext, callback);
 
@@ -177,8 +184,11 @@ start(ForeignScanState *node, DocScan *scan)
 	MemoryContextSwitchTo(old);
 
 	scan->next_point = 0;
-	if (!scan->range.points && !scan->range.nothing)
-		doc_cursor_open(scan->cursor, scan->range.lower, scan->range.upper);
+	if (scan->range.points || scan->range.nothing)
+		return;
+	if (scan->predicate != NULL)
+		docstore_predicate_range(scan->predicate);
+	doc_cursor_open(scan->cursor, scan->range.lower, scan->range.upper);
 }
 
 /* The next document into scan->row; false at the end. */
@@ -194,6 +204,8 @@ next_point(DocScan *scan)
 		LsmStatus status;
 		LsmError err;
 
+		if (scan->predicate != NULL)
+			docstore_predicate_point(scan->predicate, slice);
 		status = lsm_get(scan->cursor->db, &scan->cursor->read, slice, &scan->value, &version, &err);
 		if (status == LSM_NOT_FOUND)
 			continue;
@@ -244,6 +256,8 @@ fetch(ForeignScanState *node, DocScan *scan)
 		start(node, scan);
 	found = scan->range.points ? next_point(scan) : next_in_range(scan);
 	scan->started = true;
+	if (scan->predicate != NULL)
+		docstore_predicate_check(scan->predicate);
 	return found;
 }
 
@@ -345,7 +359,7 @@ docstore_end_scan(ForeignScanState *node)
 	if (scan == NULL)
 		return;
 	doc_cursor_close(scan->cursor);
-	lsm_buf_free(&scan->value);
+	free_buffers(scan);
 	if (scan->mark != NULL)
 		doc_mark_close(scan->mark);
 }

@@ -44,6 +44,7 @@
 #include "utils/memutils.h"
 
 #include "fdw/sight.h"
+#include "store/predicate.h"
 
 typedef enum ChangeKind
 {
@@ -177,10 +178,14 @@ decide_insert(DocWriter *writer, Change *change)
 	if (!sight->exists)
 		return;
 	if (!change->skip)
+	{
+		/* Who has looked for the id before, and not found it, is better told to try again. */
+		docstore_predicate_wrote(writer->storage, document_key_slice(change->key));
 		ereport(ERROR,
 				(errcode(ERRCODE_UNIQUE_VIOLATION),
 				 errmsg("duplicate document id in collection \"%s\"", writer->collection),
 				 errdetail("Key (id)=(%s) already exists.", id_text(change->key))));
+	}
 	/* As ExecCheckTIDVisible: "do nothing" because of a row that the transaction cannot see is no answer. */
 	if (IsolationUsesXactSnapshot() && unseen(writer, sight))
 		throw_concurrent(false);
@@ -379,6 +384,9 @@ perform(DocWriter *writer, Change *changes, int n, TimestampTz modified, LsmVers
 	uint64 first_seq = 0;
 
 	Assert(n <= DOCSTORE_MAX_BATCH);
+	/* To do nothing because a document is there is to have read it. */
+	if (changes[0].skip)
+		docstore_predicate_probe(writer->storage, document_key_slice(changes[0].key), writer->snapshot);
 	for (;;)
 	{
 		bool blocked = false;
@@ -453,6 +461,9 @@ perform(DocWriter *writer, Change *changes, int n, TimestampTz modified, LsmVers
 			docstore_check(lsm_make_room(db, batch.memtable_cost, &err), &err);
 	}
 	leave_queues(changes, n);
+	for (int i = 0; i < n; i++)
+		if (changes[i].write && changes[i].kind != CHANGE_LOCK)
+			docstore_predicate_wrote(writer->storage, document_key_slice(changes[i].key));
 	if (batch.rep.cap > BATCH_KEEP)
 		lsm_batch_free(&batch);
 	return first_seq;

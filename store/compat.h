@@ -44,6 +44,13 @@
 	} while (0)
 #endif
 
+/* The database in a relation's physical identity (store/predicate.c). */
+#if PG_VERSION_NUM >= 160000
+#define docstore_relation_database(relation) ((relation)->rd_locator.dbOid)
+#else
+#define docstore_relation_database(relation) ((relation)->rd_node.dbNode)
+#endif
+
 /* ---- replication slots (store/slot.c) ---- */
 
 #if PG_VERSION_NUM >= 170000
