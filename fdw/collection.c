@@ -252,12 +252,11 @@ docstore_collection_of(const DocTable *table, LOCKMODE mode, DocCollection *coll
 }
 
 void
-docstore_collection_at(const DocTable *table, LOCKMODE mode, Snapshot snapshot, DocCollection *collection)
+docstore_collection_as_of(DocCollection *collection, LOCKMODE mode, Snapshot snapshot)
 {
 	Relation catalog;
 	HeapTuple tuple;
 
-	docstore_collection_of(table, mode, collection);
 	if (TransactionIdIsCurrentTransactionId(collection->xmin) || !XidInMVCCSnapshot(collection->xmin, snapshot))
 		return;
 
@@ -280,6 +279,13 @@ docstore_collection_at(const DocTable *table, LOCKMODE mode, Snapshot snapshot, 
 		}
 	}
 	table_close(catalog, AccessShareLock);
+}
+
+void
+docstore_collection_at(const DocTable *table, LOCKMODE mode, Snapshot snapshot, DocCollection *collection)
+{
+	docstore_collection_of(table, mode, collection);
+	docstore_collection_as_of(collection, mode, snapshot);
 }
 
 bool
@@ -380,15 +386,30 @@ check_server_usage(ForeignServer *server)
 		aclcheck_error(result, OBJECT_FOREIGN_SERVER, server->servername);
 }
 
+/* The name is locked, and there is no such collection. */
+static void
+add(const char *name, Oid owner, TimestampTz created)
+{
+	Relation catalog;
+	Datum values[NATTS];
+	bool nulls[NATTS] = {false};
+
+	values[ATT_NAME - 1] = CStringGetTextDatum(name);
+	values[ATT_STORAGE - 1] = Int64GetDatum((int64) new_storage());
+	values[ATT_OWNER - 1] = ObjectIdGetDatum(owner);
+	values[ATT_CREATED - 1] = TimestampTzGetDatum(created);
+	catalog = table_open(catalog_table(), RowExclusiveLock);
+	CatalogTupleInsert(catalog, heap_form_tuple(RelationGetDescr(catalog), values, nulls));
+	table_close(catalog, NoLock);
+	changed(catalog_table());
+}
+
 Datum
 docstore_create_collection(PG_FUNCTION_ARGS)
 {
 	char *name;
 	bool with_table;
 	DocCollection collection;
-	Relation catalog;
-	Datum values[NATTS];
-	bool nulls[NATTS] = {false};
 	ForeignServer *server;
 
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
@@ -408,15 +429,7 @@ docstore_create_collection(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
 				 errmsg("collection \"%s\" already exists", name)));
-
-	values[ATT_NAME - 1] = CStringGetTextDatum(name);
-	values[ATT_STORAGE - 1] = Int64GetDatum((int64) new_storage());
-	values[ATT_OWNER - 1] = ObjectIdGetDatum(GetUserId());
-	values[ATT_CREATED - 1] = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
-	catalog = table_open(catalog_table(), RowExclusiveLock);
-	CatalogTupleInsert(catalog, heap_form_tuple(RelationGetDescr(catalog), values, nulls));
-	table_close(catalog, NoLock);
-	changed(catalog_table());
+	add(name, GetUserId(), GetCurrentTransactionStartTimestamp());
 
 	if (with_table)
 	{
@@ -559,6 +572,52 @@ docstore_collection_truncate(const DocTable *table)
 }
 
 /*
+ * pg_dump orders tables' data by the names of their schemas, and pg_restore -j
+ * does not order it at all: documents may come before the catalog's row that
+ * says whose they are.  Until that comes (adopt), the collection belongs to the
+ * foreign table's owner.
+ */
+void
+docstore_collection_foretell(const DocTable *table)
+{
+	DocCollection collection;
+
+	if (find(table->collection, &collection))
+		return;
+	lock_name(table->collection, AccessExclusiveLock);
+	if (!find(table->collection, &collection))
+		add(table->collection, table->owner, DT_NOBEGIN);
+}
+
+/* Gives a row that comes in to the collection that was foretold; false if none was. */
+static bool
+adopt(Relation catalog, HeapTuple row)
+{
+	TupleDesc desc = RelationGetDescr(catalog);
+	bool replace[NATTS] = {false};
+	Datum values[NATTS];
+	bool nulls[NATTS];
+	bool isnull;
+	HeapTuple there;
+	char *name;
+
+	heap_deform_tuple(row, desc, values, nulls);
+	/* What is missing or too long is for the table's constraints, or of no use to anybody. */
+	for (int i = 0; i < NATTS; i++)
+		if (nulls[i])
+			return false;
+	name = TextDatumGetCString(values[ATT_NAME - 1]);
+	lock_name(name, AccessExclusiveLock);
+	there = find_tuple(catalog, name, NULL);
+	if (there == NULL || DatumGetTimestampTz(heap_getattr(there, ATT_CREATED, desc, &isnull)) != DT_NOBEGIN)
+		return false;
+	replace[ATT_OWNER - 1] = replace[ATT_CREATED - 1] = true;
+	CatalogTupleUpdate(catalog, &there->t_self, heap_modify_tuple(there, desc, values, nulls, replace));
+	changed(catalog_table());
+	return true;
+}
+
+/*
  * On docstore.collection: a row that comes in otherwise than by the functions
  * above (pg_dump's COPY) gets a storage id of its own, since the one it brings
  * belongs to the collection that was dumped, perhaps of this very database.
@@ -576,9 +635,12 @@ docstore_collection_trigger(PG_FUNCTION_ARGS)
 	if (TRIGGER_FIRED_BEFORE(data->tg_event) && TRIGGER_FIRED_FOR_ROW(data->tg_event))
 	{
 		int column = ATT_STORAGE;
-		Datum storage = Int64GetDatum((int64) new_storage());
 		bool isnull = false;
+		Datum storage;
 
+		if (adopt(data->tg_relation, data->tg_trigtuple))
+			return PointerGetDatum(NULL);
+		storage = Int64GetDatum((int64) new_storage());
 		return PointerGetDatum(heap_modify_tuple_by_cols(data->tg_trigtuple, RelationGetDescr(data->tg_relation), 1, &column,
 														 &storage, &isnull));
 	}

@@ -35,11 +35,13 @@ extern void docstore_collection_get(const char *name, LOCKMODE mode, DocCollecti
 /* The collection behind a table; throws if the table's owner has no right to it. */
 extern void docstore_collection_of(const DocTable *table, LOCKMODE mode, DocCollection *collection);
 /*
- * The same for a statement that runs with a snapshot.  A reader whose snapshot is
- * older than a TRUNCATE gets the storage that was emptied; it is still there, for
- * as long as the snapshot is.  A writer gets the newest one, or 40001 if its
- * snapshot is the transaction's.
+ * Makes it what a statement that runs with a snapshot works on.  A reader whose
+ * snapshot is older than a TRUNCATE gets the storage that was emptied; it is
+ * still there, for as long as the snapshot is.  A writer gets the newest one, or
+ * 40001 if its snapshot is the transaction's.
  */
+extern void docstore_collection_as_of(DocCollection *collection, LOCKMODE mode, Snapshot snapshot);
+/* Both of them. */
 extern void docstore_collection_at(const DocTable *table, LOCKMODE mode, Snapshot snapshot, DocCollection *collection);
 /* Would docstore_collection_of succeed? */
 extern bool docstore_collection_usable(const DocTable *table);
@@ -47,6 +49,8 @@ extern bool docstore_collection_usable(const DocTable *table);
 extern void docstore_collection_check_owner(const DocCollection *collection);
 /* Gives the collection a new, empty storage and marks the old one as dropped.  Locks. */
 extern void docstore_collection_truncate(const DocTable *table);
+/* Makes a table's collection, if there is none, for documents that are restored before the catalog. */
+extern void docstore_collection_foretell(const DocTable *table);
 /* Palloc'ed DocCollections, in order of their names. */
 extern List *docstore_collection_list(void);
 

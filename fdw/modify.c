@@ -28,6 +28,7 @@
 #include "optimizer/appendinfo.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
+#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -199,6 +200,9 @@ docstore_begin_insert(ModifyTableState *mtstate, ResultRelInfo *rri)
 	/* A partition that an UPDATE moves rows into may be among its own targets. */
 	if (rri->ri_FdwState != NULL)
 		return;
+	/* Whoever restores a dump says so by this setting: what things refer to may come later. */
+	if (plan == NULL && !check_function_bodies)
+		docstore_collection_foretell(doc_table_get(rri->ri_RelationDesc));
 	modify = begin(mtstate, rri, plan != NULL ? mtstate->ps.state->es_output_cid : GetCurrentCommandId(true));
 	modify->copy = plan == NULL;
 	modify->skip = plan != NULL && plan->onConflictAction == ONCONFLICT_NOTHING;

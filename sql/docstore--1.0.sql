@@ -14,7 +14,7 @@ CREATE TABLE docstore.collection (
 	name text COLLATE "C" PRIMARY KEY,
 	storage_id bigint NOT NULL UNIQUE,
 	owner regrole NOT NULL,
-	created timestamptz NOT NULL DEFAULT now()
+	created timestamptz NOT NULL DEFAULT now() -- -infinity: documents were restored before this row
 );
 CREATE SEQUENCE docstore.storage_id_seq;
 
@@ -59,6 +59,16 @@ AS 'MODULE_PATHNAME', 'docstore_drop_collection' LANGUAGE C;
 -- 40001 if the document has another.  For the collection's owner and members of that role.
 CREATE FUNCTION docstore.put(collection text, id text, doc jsonb, expected_etag bigint DEFAULT NULL) RETURNS bigint
 AS 'MODULE_PATHNAME', 'docstore_put' LANGUAGE C;
+
+-- Whole collections as JSON Lines, {"id": ..., "doc": ...}, in the order of ids.  For the collection's owner and members
+-- of that role; files are the server's and need the rights that COPY needs for them.  Files: number of documents.
+CREATE FUNCTION docstore.export(collection text) RETURNS SETOF json
+AS 'MODULE_PATHNAME', 'docstore_export' LANGUAGE C ROWS 100000;
+CREATE FUNCTION docstore.export(collection text, file text) RETURNS bigint
+AS 'MODULE_PATHNAME', 'docstore_export_file' LANGUAGE C;
+-- With id_path each line is a document itself, and its id lies there.
+CREATE FUNCTION docstore.import(collection text, file text, id_path text DEFAULT NULL) RETURNS bigint
+AS 'MODULE_PATHNAME', 'docstore_import_file' LANGUAGE C;
 
 CREATE FUNCTION docstore.collection_size(storage_id bigint, OUT bytes bigint, OUT documents bigint)
 AS 'MODULE_PATHNAME', 'docstore_collection_size' LANGUAGE C STRICT;
