@@ -186,7 +186,7 @@ make_edit(const LsmCompaction *c, const LsmOutput *output, LsmEdit *edit, LsmErr
 	{
 		for (int i = 0; i < c->ninputs[which]; i++)
 		{
-			if (!lsm_edit_delete(edit, c->level + which, c->inputs[which][i]->number))
+			if (!lsm_edit_delete(edit, which == 0 ? c->level : c->output_level, c->inputs[which][i]->number))
 				return lsm_no_memory(err);
 		}
 	}

@@ -39,7 +39,7 @@ typedef struct LsmOptions
 	size_t block_cache_size;           /* bytes; 0: none; 64 MB */
 	int max_handles;                   /* pin slots; 64 */
 	size_t file_size;                  /* a compaction's output files; 8 MB */
-	size_t level1_size;                /* bytes; each deeper level holds level_factor times more; 64 MB */
+	size_t level1_size;                /* bytes at which level 1, as the deepest, begins the next; level_factor times more a level; 64 MB */
 	int level_factor;                  /* 10 */
 	int level0_compact;                /* files in level 0 that start a compaction; 4 */
 	int level0_slow;                   /* ... that slow writers down; 12 */

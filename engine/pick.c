@@ -2,8 +2,7 @@
  * pick.c - see pick.h.
  *
  * Scores as LevelDB's: level 0 by the number of its files, for each of them
- * costs every reader; deeper levels by bytes against a target that grows by a
- * factor.  Within a level the file is taken that meets the fewest bytes in
+ * costs every reader; deeper levels by bytes against a target (shape.c).  Within a level the file is taken that meets the fewest bytes in
  * the level below in proportion to its own: that writes least for what it moves.
  *
  * Inputs are closed under overlap of user keys, level 0 transitively, so that no
@@ -15,40 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static uint64_t
-target_bytes(const LsmOptions *options, int level)
-{
-	uint64_t target = options->level1_size;
-
-	for (int i = 1; i < level; i++)
-		target *= (uint64_t) options->level_factor;
-	return target > 0 ? target : 1;
-}
-
-double
-lsm_level_score(const LsmOptions *options, const LsmFiles *files, int level)
-{
-	if (level == LSM_NUM_LEVELS - 1)
-		return 0;
-	if (level == 0)
-		return (double) files->levels[0].n / options->level0_compact;
-	return (double) files->levels[level].bytes / (double) target_bytes(options, level);
-}
-
-uint64_t
-lsm_compaction_debt(const LsmOptions *options, const LsmFiles *files)
-{
-	uint64_t debt = files->levels[0].n >= options->level0_compact ? files->levels[0].bytes : 0;
-
-	for (int level = 1; level < LSM_NUM_LEVELS - 1; level++)
-	{
-		uint64_t target = target_bytes(options, level);
-
-		if (files->levels[level].bytes > target)
-			debt += files->levels[level].bytes - target;
-	}
-	return debt;
-}
+#include "engine/shape.h"
 
 void
 lsm_compaction_free(LsmCompaction *compaction)
@@ -161,7 +127,16 @@ make(const LsmOptions *options, LsmFiles *files, int level, int from, int to, bo
 	c->files = files;
 	lsm_files_ref(files);
 	c->level = level;
-	c->output_level = rewrite && level > 0 ? level : level + 1;
+	c->output_level = level + 1;
+	if (level == 0)
+	{
+		LsmShape shape;
+
+		lsm_shape_of(options, files, &shape);
+		c->output_level = shape.base;
+	}
+	else if (rewrite)
+		c->output_level = level;
 	c->inputs[0] = malloc((size_t) l->n * sizeof(LsmFileMeta *));
 	if (c->inputs[0] == NULL)
 		goto no_memory;
@@ -176,7 +151,7 @@ make(const LsmOptions *options, LsmFiles *files, int level, int from, int to, bo
 	c->bytes = sum_bytes(c->inputs[0], c->ninputs[0]);
 	if (c->output_level > level)
 	{
-		const LsmLevel *beneath = &files->levels[level + 1];
+		const LsmLevel *beneath = &files->levels[c->output_level];
 
 		key_range(c->inputs[0], c->ninputs[0], &first, &last);
 		lsm_level_range(beneath, first, last, &beneath_from, &beneath_to);
@@ -196,10 +171,12 @@ make(const LsmOptions *options, LsmFiles *files, int level, int from, int to, bo
 		{
 			uint64_t met = 0;
 
-			if (level + 2 < LSM_NUM_LEVELS)
+			if (c->output_level + 1 < LSM_NUM_LEVELS)
 			{
-				lsm_level_range(&files->levels[level + 2], first, last, &beneath_from, &beneath_to);
-				met = sum_bytes(files->levels[level + 2].files + beneath_from, beneath_to - beneath_from);
+				const LsmLevel *further = &files->levels[c->output_level + 1];
+
+				lsm_level_range(further, first, last, &beneath_from, &beneath_to);
+				met = sum_bytes(further->files + beneath_from, beneath_to - beneath_from);
 			}
 			c->move = met <= 10 * (uint64_t) options->file_size;
 		}
@@ -216,6 +193,24 @@ static LsmStatus
 make_level0(const LsmOptions *options, LsmFiles *files, bool *taken, LsmCompaction **result, LsmError *err)
 {
 	return make(options, files, 0, 0, 0, taken, false, result, err);
+}
+
+/* Of one file and what has to come along. */
+static LsmStatus
+make_one(const LsmOptions *options, LsmFiles *files, int level, int at, LsmCompaction **result, LsmError *err)
+{
+	bool *taken;
+	LsmStatus status;
+
+	if (level > 0)
+		return make(options, files, level, at, at + 1, NULL, false, result, err);
+	taken = calloc((size_t) files->levels[0].n, sizeof(bool));
+	if (taken == NULL)
+		return lsm_no_memory(err);
+	taken[at] = true;
+	status = make_level0(options, files, taken, result, err);
+	free(taken);
+	return status;
 }
 
 /* ---- choosing ---- */
@@ -286,12 +281,12 @@ dense_with_deletions(const LsmFiles *files, int level)
 static LsmStatus
 pick_dense(const LsmOptions *options, LsmFiles *files, LsmCompaction **compaction, LsmError *err)
 {
-	for (int level = 1; level < LSM_NUM_LEVELS - 1; level++)
+	for (int level = 0; level < LSM_NUM_LEVELS - 1; level++)
 	{
 		int at = dense_with_deletions(files, level);
 
 		if (at >= 0)
-			return make(options, files, level, at, at + 1, NULL, false, compaction, err);
+			return make_one(options, files, level, at, compaction, err);
 	}
 	return LSM_OK;
 }
@@ -301,12 +296,13 @@ lsm_pick(const LsmOptions *options, LsmFiles *files, LsmCompaction **compaction,
 {
 	double best_score = 0;
 	int best = -1;
-	int at;
+	LsmShape shape;
 
 	*compaction = NULL;
+	lsm_shape_of(options, files, &shape);
 	for (int level = 0; level < LSM_NUM_LEVELS - 1; level++)
 	{
-		double score = lsm_level_score(options, files, level);
+		double score = lsm_shape_score(options, files, &shape, level);
 
 		if (score >= 1 && score > best_score)
 		{
@@ -316,20 +312,8 @@ lsm_pick(const LsmOptions *options, LsmFiles *files, LsmCompaction **compaction,
 	}
 	if (best < 0)
 		return pick_dense(options, files, compaction, err);
-	if (best == 0)
-	{
-		bool *taken = calloc((size_t) files->levels[0].n, sizeof(bool));
-		LsmStatus status;
-
-		if (taken == NULL)
-			return lsm_no_memory(err);
-		taken[files->levels[0].n - 1] = true; /* the oldest, and what overlaps it */
-		status = make_level0(options, files, taken, compaction, err);
-		free(taken);
-		return status;
-	}
-	at = least_overlap(files, best);
-	return make(options, files, best, at, at + 1, NULL, false, compaction, err);
+	/* of level 0 the oldest, and what overlaps it */
+	return make_one(options, files, best, best == 0 ? files->levels[0].n - 1 : least_overlap(files, best), compaction, err);
 }
 
 LsmStatus
@@ -377,22 +361,13 @@ lsm_pick_rewrite(const LsmOptions *options, LsmFiles *files, int level, uint64_t
 	*compaction = NULL;
 	for (int i = 0; i < l->n; i++)
 	{
-		bool *taken;
 		LsmStatus status;
 
 		if (l->files[i]->number != number)
 			continue;
 		if (level > 0)
-		{
-			status = make(options, files, level, i, i + 1, NULL, true, compaction, err);
-			return status;
-		}
-		taken = calloc((size_t) l->n, sizeof(bool));
-		if (taken == NULL)
-			return lsm_no_memory(err);
-		taken[i] = true;
-		status = make_level0(options, files, taken, compaction, err);
-		free(taken);
+			return make(options, files, level, i, i + 1, NULL, true, compaction, err);
+		status = make_one(options, files, 0, i, compaction, err);
 		if (status == LSM_OK)
 			(*compaction)->move = false;
 		return status;

@@ -10,17 +10,12 @@ typedef struct LsmCompaction
 {
 	LsmFiles *files; /* the set it was picked from, referenced */
 	int level;
-	int output_level;        /* level + 1, or level for a rewrite */
-	LsmFileMeta **inputs[2]; /* of level; of level + 1 (none for a rewrite); borrowed from files */
+	int output_level;        /* the next one; of level 0 the base (shape.h); level for a rewrite */
+	LsmFileMeta **inputs[2]; /* of level; of output_level (none for a rewrite); borrowed from files */
 	int ninputs[2];
 	uint64_t bytes; /* of all inputs */
 	bool move;      /* one file, nothing to merge it with: only the manifest changes */
 } LsmCompaction;
-
-/* How far a level is above its target; 1 and more: a compaction is due. */
-extern double lsm_level_score(const LsmOptions *options, const LsmFiles *files, int level);
-/* Bytes above the targets. */
-extern uint64_t lsm_compaction_debt(const LsmOptions *options, const LsmFiles *files);
 
 /* The compaction that is most due; *compaction NULL if none is. */
 extern LsmStatus lsm_pick(const LsmOptions *options, LsmFiles *files, LsmCompaction **compaction, LsmError *err);
@@ -33,7 +28,7 @@ extern LsmStatus lsm_pick(const LsmOptions *options, LsmFiles *files, LsmCompact
 extern LsmStatus lsm_pick_range(const LsmOptions *options, LsmFiles *files, int level, LsmSlice lower, LsmSlice upper,
 								uint64_t bytes, LsmCompaction **compaction, LsmError *err);
 
-/* Writes a file afresh within its level (>= 1), for what outcomes settle meanwhile; level 0 goes to level 1. */
+/* Writes a file afresh within its level (>= 1), for what outcomes settle meanwhile; level 0 goes down. */
 extern LsmStatus lsm_pick_rewrite(const LsmOptions *options, LsmFiles *files, int level, uint64_t number,
 								  LsmCompaction **compaction, LsmError *err);
 

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "engine/handle.h"
-#include "engine/pick.h"
+#include "engine/shape.h"
 
 #define MEMTABLE_SAMPLE 1000 /* entries of a memtable that are counted before the rest is guessed */
 
