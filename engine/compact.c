@@ -15,6 +15,7 @@
 #include "engine/install.h"
 #include "engine/level_iter.h"
 #include "engine/output.h"
+#include "engine/throttle.h"
 
 typedef struct Pace
 {
@@ -245,6 +246,8 @@ lsm_compaction_run(LsmDb *db, LsmCompaction *compaction, LsmError *err)
 	if (status == LSM_OK)
 	{
 		atomic_fetch_add(&db->shared->compactions, 1);
+		if (compaction->level == 0)
+			lsm_throttle_drained(db, compaction->ninputs[0]);
 		lsm_collect(db);
 	}
 	return status;

@@ -103,9 +103,12 @@ extern LsmStatus lsm_open_handle(LsmDb *db, LsmDb **other, LsmError *err);
 extern LsmStatus lsm_write(LsmDb *db, LsmBatch *batch, bool sync, uint64_t *first_seq, LsmError *err);
 /* Puts a batch into the memtable only, not into the journal (row locks). */
 extern LsmStatus lsm_write_unlogged(LsmDb *db, LsmBatch *batch, uint64_t *first_seq, LsmError *err);
-/* Waits, without a lock, until `cost` bytes fit: rotates the memtable or waits for the flush; slows down when
- * compaction is behind.  Cheap when there is room.  LSM_INTERRUPTED, or the reason why there never will be room. */
+/* Waits, without a lock, until `cost` bytes fit: rotates the memtable or waits for the flush.  Cheap when there is room.
+ * LSM_INTERRUPTED, or the reason why there never will be room. */
 extern LsmStatus lsm_make_room(LsmDb *db, size_t cost, LsmError *err);
+/* After a write of `cost` bytes, without a lock: sleeps, up to a tenth of a second, while compaction is behind.
+ * Standalone lsm_write does that itself. */
+extern void lsm_throttle(LsmDb *db, size_t cost);
 
 /* ---- reading ---- */
 

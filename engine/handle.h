@@ -63,8 +63,7 @@ struct LsmDb
 	LsmGarbage *garbage;
 	int ngarbage, cap_garbage;
 
-	LsmBuf spill;          /* a spilled value being read */
-	uint64_t slow_owed_us; /* of throttling, not slept yet */
+	LsmBuf spill; /* a spilled value being read */
 };
 
 /* Brings the view up to date; LSM_BUSY before recovery is over, or the kept error. */

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "engine/spill.h"
+#include "engine/throttle.h"
 
 LsmStatus
 lsm_refresh(LsmDb *db, LsmError *err)
@@ -72,7 +73,7 @@ publish(LsmDb *db, const LsmEdit *edit, const LsmFiles *files, int retire, bool 
 	if (rolled)
 		shared->manifest_base = shared->manifest_length;
 	shared->manifest_position = edit->log_number;
-	atomic_store(&shared->level0_files, files->levels[0].n);
+	lsm_throttle_level0(db, atomic_exchange(&shared->level0_files, files->levels[0].n), files->levels[0].n);
 	if (retire >= 0)
 	{
 		LsmSlot *slot = &shared->slots[retire];

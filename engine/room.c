@@ -1,9 +1,8 @@
 /*
- * room.c - rotating memtables; slowing writers down, and letting them wait.
+ * room.c - rotating memtables, and letting writers wait for one.
  *
- * Between level0_slow and level0_stop files in level 0 a writer sleeps in
- * proportion to what it writes, so that it feels compaction falling behind long
- * before it is stopped.  Waiting ends when there is room, when it is
+ * Writers feel compaction falling behind long before they are stopped here
+ * (throttle.c).  Waiting ends when there is room, when it is
  * interrupted, or when background work has kept failing for GIVE_UP_US: then with
  * the reason, for nothing may hang for ever.
  */
@@ -16,7 +15,6 @@
 
 #define STEP_MS 100
 #define GIVE_UP_US 30000000
-#define SLOWEST 4194304 /* bytes a second that a writer keeps just below level0_stop */
 
 /* Bytes left in the active memtable, near enough. */
 static size_t
@@ -245,37 +243,6 @@ lsm_rotate_wait(LsmDb *db, uint64_t *generation, LsmError *err)
 	return LSM_OK;
 }
 
-/* Sleeps in proportion to what is to be written while level 0 is too full. */
-static LsmStatus
-slow_down(LsmDb *db, size_t cost, LsmError *err)
-{
-	const LsmOptions *o = &db->shared->options;
-	LsmEnv *env = db->env;
-	int files = atomic_load(&db->shared->level0_files);
-	uint64_t since_us;
-	LsmStatus status;
-	double share;
-
-	if (files < o->level0_slow || o->inline_work)
-		return LSM_OK;
-	share = (double) (files - o->level0_slow + 1) / (double) (o->level0_stop - o->level0_slow);
-	db->slow_owed_us += (uint64_t) ((double) cost * 1e6 / SLOWEST * (share < 1 ? share : 1));
-	if (db->slow_owed_us < 1000)
-		return LSM_OK;
-	since_us = env->ops->now_us(env);
-	env->ops->wake(env, LSM_WAIT_WORK);
-	env->ops->wait_prepare(env, LSM_WAIT_ROOM);
-	status = lsm_stopping(db) ? LSM_INTERRUPTED
-							  : env->ops->wait(env, LSM_WAIT_ROOM, (int) (db->slow_owed_us < 100000 ? db->slow_owed_us / 1000 : 100));
-	env->ops->wait_end(env, LSM_WAIT_ROOM);
-	db->slow_owed_us = 0;
-	atomic_fetch_add(&db->shared->stalls, 1);
-	atomic_fetch_add(&db->shared->stall_us, env->ops->now_us(env) - since_us);
-	if (status != LSM_OK)
-		return lsm_fail(err, status, 0, NULL, 0, "waiting for compaction was interrupted");
-	return LSM_OK;
-}
-
 LsmStatus
 lsm_make_room(LsmDb *db, size_t cost, LsmError *err)
 {
@@ -288,7 +255,7 @@ lsm_make_room(LsmDb *db, size_t cost, LsmError *err)
 		return lsm_fail(err, LSM_INVALID, 0, NULL, 0, "a batch of %zu bytes does not fit into a memtable of %zu", cost,
 						shared->options.memtable_size);
 	if (room_left(shared) >= cost && !lsm_journal_blocked(db))
-		return slow_down(db, cost, err);
+		return LSM_OK;
 	status = wait_until(db, LSM_ROTATE_FOR_COST, cost, err);
 	if (status == LSM_OK && shared->options.inline_work)
 		status = lsm_work_inline(db, err);

@@ -100,6 +100,11 @@ struct LsmShared
 	_Atomic bool sweep_wanted; /* there may be files that nobody remembers; role */
 	_Atomic uint64_t rate;     /* bytes a second that compactions may write; 0: no limit */
 
+	/* ---- throttle.c ---- */
+	_Atomic uint64_t drain_since_us; /* level 0 is to be compacted, or was, since; 0: never yet */
+	_Atomic uint64_t drain_rate;     /* bytes a second that compaction takes from level 0; 0: not measured yet */
+	_Atomic uint64_t next_write_us;  /* when the next write is due while level 0 is too full */
+
 	/* ---- counters for lsm_stats ---- */
 	_Atomic uint64_t flushes, compactions, bytes_flushed, bytes_compacted, stalls, stall_us;
 };

@@ -249,7 +249,11 @@ write_batch(LsmDb *db, LsmBatch *batch, bool logged, bool sync, uint64_t *first_
 			return status;
 	}
 	if (status == LSM_OK)
+	{
 		atomic_fetch_add_explicit(&shared->bytes_written, batch->rep.len, memory_order_relaxed);
+		if (db->write_grouped != NULL)
+			lsm_throttle(db, cost);
+	}
 	return status;
 }
 

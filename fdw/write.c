@@ -461,6 +461,8 @@ perform(DocWriter *writer, Change *changes, int n, TimestampTz modified, LsmVers
 			docstore_check(lsm_make_room(db, batch.memtable_cost, &err), &err);
 	}
 	leave_queues(changes, n);
+	if (batch.count > 0)
+		lsm_throttle(db, batch.memtable_cost);
 	for (int i = 0; i < n; i++)
 		if (changes[i].write && changes[i].kind != CHANGE_LOCK)
 			docstore_predicate_wrote(writer->storage, document_key_slice(changes[i].key));
