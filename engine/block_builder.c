@@ -10,11 +10,12 @@
 #include "engine/coding.h"
 
 void
-lsm_block_builder_init(LsmBlockBuilder *block, int restart_interval)
+lsm_block_builder_init(LsmBlockBuilder *block, int restart_interval, size_t restart_spread)
 {
 	assert(restart_interval >= 1);
 	memset(block, 0, sizeof(*block));
 	block->interval = restart_interval;
+	block->spread = restart_spread;
 	lsm_block_builder_reset(block);
 }
 
@@ -34,6 +35,7 @@ lsm_block_builder_reset(LsmBlockBuilder *block)
 	block->buf.len = 0;
 	block->last_key.len = 0;
 	block->num_restarts = 0;
+	block->restarted_at = 0;
 	/* The first entry starts at a restart point, as if `interval` entries had gone before. */
 	block->counter = block->interval;
 }
@@ -61,6 +63,13 @@ add_restart(LsmBlockBuilder *block, uint32_t offset)
 	return true;
 }
 
+static bool
+restart_due(const LsmBlockBuilder *block)
+{
+	return block->counter >= block->interval ||
+		   (block->spread > 0 && block->buf.len - block->restarted_at >= block->spread);
+}
+
 /* How many leading bytes an entry for key need not repeat. */
 static size_t
 shared_with_last(const LsmBlockBuilder *block, LsmSlice key)
@@ -68,7 +77,7 @@ shared_with_last(const LsmBlockBuilder *block, LsmSlice key)
 	size_t common = block->last_key.len < key.len ? block->last_key.len : key.len;
 	size_t shared = 0;
 
-	if (block->counter >= block->interval)
+	if (restart_due(block))
 		return 0;
 	while (shared < common && block->last_key.data[shared] == key.data[shared])
 		shared++;
@@ -81,11 +90,12 @@ lsm_block_builder_add(LsmBlockBuilder *block, LsmSlice key, LsmSlice value)
 	size_t shared = shared_with_last(block, key);
 	char *p;
 
-	if (block->counter >= block->interval)
+	if (restart_due(block))
 	{
 		if (!add_restart(block, (uint32_t) block->buf.len))
 			return false;
 		block->counter = 0;
+		block->restarted_at = block->buf.len;
 	}
 	if (!lsm_buf_reserve(&block->buf, 3 * LSM_VARINT64_MAX + key.len - shared + value.len))
 		return false;
@@ -129,7 +139,7 @@ lsm_block_builder_size_with(const LsmBlockBuilder *block, LsmSlice key, LsmSlice
 
 	return size_of(block->buf.len + (size_t) lsm_varint_length(shared) + (size_t) lsm_varint_length(unshared) +
 					   (size_t) lsm_varint_length(value.len) + unshared + value.len,
-				   block->num_restarts + (block->counter >= block->interval ? 1 : 0));
+				   block->num_restarts + (restart_due(block) ? 1 : 0));
 }
 
 LsmSlice

@@ -17,11 +17,18 @@ typedef struct LsmBlockBuilder
 	uint32_t *restarts;
 	uint32_t num_restarts;
 	uint32_t cap_restarts;
-	int interval; /* entries from one restart point to the next */
-	int counter;  /* entries since the last one */
+	int interval;        /* entries from one restart point to the next */
+	size_t spread;       /* or bytes, if that is less; 0: no matter */
+	int counter;         /* entries since the last one */
+	size_t restarted_at; /* the last one */
 } LsmBlockBuilder;
 
-extern void lsm_block_builder_init(LsmBlockBuilder *block, int restart_interval);
+/*
+ * A restart point follows after restart_interval entries, as in LevelDB; and, if
+ * restart_spread is not 0, after so many bytes of them: a search goes through the
+ * entries behind a restart point one by one, and large ones lie far apart.
+ */
+extern void lsm_block_builder_init(LsmBlockBuilder *block, int restart_interval, size_t restart_spread);
 extern void lsm_block_builder_free(LsmBlockBuilder *block);
 
 /* Keys in ascending order.  False when out of memory: the block is of no use then. */

@@ -46,7 +46,7 @@ typedef struct LsmOptions
 	int level0_stop;                   /* ... that stop writers until compacted; 24 */
 	size_t manifest_size;              /* rolled when larger; 4 MB */
 	size_t table_cache_size;           /* bytes of private memory for open tables, per handle; 32 MB */
-	LsmTableOptions table;             /* 16 KB blocks, 16 restarts, 10 bits, zstd level 3; level 0 uses the same unless
+	LsmTableOptions table;             /* 16 KB blocks, restarts after 16 entries or 512 bytes, 10 bits, zstd level 3; level 0 uses the same unless
 							* level0_compression differs */
 	LsmCompression level0_compression; /* snappy: flushes must be quick */
 	bool flush_all_versions;           /* standalone: flushes keep what no snapshot sees, as LevelDB's do; false */

@@ -32,6 +32,7 @@ lsm_options_init(LsmOptions *options)
 	options->table_cache_size = 32 << 20;
 	options->table.block_size = 16 << 10;
 	options->table.restart_interval = 16;
+	options->table.restart_spread = 512;
 	options->table.bloom_bits = 10;
 	options->table.compression = LSM_COMPRESS_ZSTD;
 	options->table.zstd_level = 3;
@@ -49,6 +50,7 @@ lsm_options_init_leveldb(LsmOptions *options)
 	options->level0_slow = 8;
 	options->level0_stop = 12;
 	options->table.block_size = 4 << 10;
+	options->table.restart_spread = 0;
 	options->table.bloom_bits = 0;
 	options->table.compression = LSM_COMPRESS_SNAPPY;
 	options->flush_all_versions = true;

@@ -68,8 +68,8 @@ lsm_table_builder_new(LsmFile *file, const LsmTableOptions *options, LsmTableBui
 	builder->file = file;
 	builder->options = *options;
 	builder->props.known = options->stamped;
-	lsm_block_builder_init(&builder->data, options->restart_interval);
-	lsm_block_builder_init(&builder->index, 1);
+	lsm_block_builder_init(&builder->data, options->restart_interval, options->restart_spread);
+	lsm_block_builder_init(&builder->index, 1, 0);
 	lsm_filter_builder_init(&builder->filter, options->bloom_bits);
 	*result = builder;
 	return LSM_OK;
@@ -333,7 +333,7 @@ write_meta(LsmTableBuilder *builder, LsmBlockHandle *handle, LsmError *err)
 	if (status != LSM_OK)
 		return status;
 
-	lsm_block_builder_init(&metaindex, builder->options.restart_interval);
+	lsm_block_builder_init(&metaindex, builder->options.restart_interval, 0);
 	if ((builder->options.stamped && !add_meta(&metaindex, LSM_PROPS_NAME, props)) ||
 		(builder->options.bloom_bits > 0 && !add_meta(&metaindex, LSM_FILTER_NAME, filter)))
 		status = no_memory(builder, err);

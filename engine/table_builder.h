@@ -17,9 +17,10 @@ typedef enum LsmCompression
 
 typedef struct LsmTableOptions
 {
-	size_t block_size;    /* bytes before compression; a block exceeds it only if a single entry does */
-	int restart_interval; /* 16 */
-	int bloom_bits;       /* per key; 0: no filter */
+	size_t block_size;     /* bytes before compression; a block exceeds it only if a single entry does */
+	int restart_interval;  /* 16 */
+	size_t restart_spread; /* bytes; 512, or 0 for LevelDB's very blocks (block_builder.h) */
+	int bloom_bits;        /* per key; 0: no filter */
 	LsmCompression compression;
 	int zstd_level;
 	bool stamped; /* values carry stamps: fill min_xid, count stamped deletions, write "docstore.properties" */

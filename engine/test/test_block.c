@@ -220,6 +220,7 @@ static void
 test_round_trips(void)
 {
 	static const int intervals[] = {1, 2, 3, 16, 1000};
+	static const size_t spreads[] = {0, 0, 100, 400, 1};
 	static const int sizes[] = {0, 1, 2, 15, 16, 17, 32, 33, 100, 299};
 	LsmBlockIter it;
 
@@ -231,7 +232,7 @@ test_round_trips(void)
 		{
 			LsmBlockBuilder builder;
 
-			lsm_block_builder_init(&builder, intervals[i]);
+			lsm_block_builder_init(&builder, intervals[i], spreads[i]);
 			for (size_t s = 0; s < sizeof(sizes) / sizeof(sizes[0]); s++)
 			{
 				LsmSlice block;
@@ -263,7 +264,7 @@ test_bytes(void)
 	LsmBlockBuilder builder;
 	LsmSlice built;
 
-	lsm_block_builder_init(&builder, 2);
+	lsm_block_builder_init(&builder, 2, 0);
 	for (int round = 0; round < 2; round++)
 	{
 		lsm_block_builder_reset(&builder);
@@ -276,6 +277,45 @@ test_bytes(void)
 	lsm_block_builder_reset(&builder);
 	built = lsm_block_builder_finish(&builder); /* no entries: one restart point all the same */
 	CHECK(built.len == 8 && memcmp(built.data, "\0\0\0\0\1\0\0\0", 8) == 0);
+	lsm_block_builder_free(&builder);
+}
+
+/* Restart points are at most the spread and one entry apart; sizes foretold are those that come out. */
+static void
+test_spread(void)
+{
+	static const char value[100];
+	LsmBlockBuilder builder;
+	LsmBlockIter it;
+	LsmSlice built;
+	size_t foretold = 0;
+
+	lsm_block_builder_init(&builder, 16, 250);
+	for (int i = 0; i < 40; i++)
+	{
+		char key[16];
+		LsmSlice k, v = lsm_slice(value, i < 20 ? 100 : 0); /* large ones, then small ones */
+
+		snprintf(key, sizeof(key), "key%02d", i);
+		k = lsm_slice(key, 5);
+		foretold = lsm_block_builder_size_with(&builder, k, v);
+		CHECK(lsm_block_builder_add(&builder, k, v) && lsm_block_builder_size(&builder) == foretold);
+	}
+	built = lsm_block_builder_finish(&builder);
+	CHECK(built.len == foretold);
+	lsm_block_iter_init(&it, LSM_KEYS_PLAIN);
+	CHECK(lsm_block_iter_set(&it, built) && lsm_block_restarts_ok(&it));
+	/* three large entries fill a spread, sixteen small ones an interval: 0, 3, .. 18, 34 */
+	CHECK(it.num_restarts == 8);
+	for (int i = 0; i < 40; i++)
+	{
+		char key[16];
+
+		snprintf(key, sizeof(key), "key%02d", i);
+		lsm_block_iter_seek(&it, lsm_slice(key, 5));
+		CHECK(it.valid && lsm_slice_compare(it.key, lsm_slice(key, 5)) == 0 && it.value.len == (i < 20 ? 100 : 0));
+	}
+	lsm_block_iter_free(&it);
 	lsm_block_builder_free(&builder);
 }
 
@@ -331,7 +371,7 @@ test_damage(void)
 		char *copy;
 
 		keys = k ? LSM_KEYS_PLAIN : LSM_KEYS_INTERNAL;
-		lsm_block_builder_init(&builder, 4);
+		lsm_block_builder_init(&builder, 4, 0);
 		random_entries(20, 6, 9);
 		block = build(&builder);
 		lsm_block_iter_init(&it, keys);
@@ -423,6 +463,7 @@ main(void)
 	rnd = seed != NULL ? strtoull(seed, NULL, 10) : 20240607;
 	printf("seed %llu (BLOCK_SEED)\n", (unsigned long long) rnd);
 	test_bytes();
+	test_spread();
 	test_round_trips();
 	test_damage();
 	test_impossible();

@@ -267,7 +267,7 @@ exercise_handle(LsmBuf *file, LsmBlockHandle handle)
 	char encoded[LSM_HANDLE_MAX];
 	LsmStatus status;
 
-	lsm_block_builder_init(&index, 1);
+	lsm_block_builder_init(&index, 1, 0);
 	lsm_block_builder_add(&index, lsm_slice("z\1\0\0\0\0\0\0\0", 9), lsm_slice(encoded, lsm_handle_encode(encoded, handle)));
 	status = exercise_index(file, lsm_block_builder_finish(&index));
 	lsm_block_builder_free(&index);

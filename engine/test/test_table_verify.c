@@ -41,7 +41,7 @@ check_faulty(const Faulty *faulty)
 	char key[40];
 
 	lsm_buf_append(&file, "xxxxxxxxxxxxxxxx", faulty->gap);
-	lsm_block_builder_init(&block, 16);
+	lsm_block_builder_init(&block, 16, 0);
 	lsm_filter_builder_init(&filter, 10);
 	for (int i = 0; i < 4 && faulty->keys[i] != NULL; i++)
 	{
@@ -58,7 +58,7 @@ check_faulty(const Faulty *faulty)
 		lsm_put_fixed32((char *) built.data + built.len - 8, 13);
 	data = kit_put_block(&file, built, 0);
 
-	lsm_block_builder_init(&metaindex, 16);
+	lsm_block_builder_init(&metaindex, 16, 0);
 	if (faulty->entries >= 0)
 	{
 		meta = kit_put_block(&file, lsm_slice(encoded, lsm_props_encode(encoded, &props)), 0);
