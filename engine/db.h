@@ -187,6 +187,12 @@ extern LsmStatus lsm_work(LsmDb *db, bool *did_work, LsmError *err);
 extern LsmStatus lsm_flush(LsmDb *db, LsmError *err);
 /* Compacts all files that overlap [lower, upper) down to the deepest level that holds any of it. */
 extern LsmStatus lsm_compact_range(LsmDb *db, LsmSlice lower, LsmSlice upper, LsmError *err);
+/*
+ * Stamped stores: gives back the space of [lower, upper), every key of which is dead (LsmTxnOps.dead says so, and to
+ * flushes and compactions, too).  Files that hold nothing else go without being read; the others are written afresh
+ * without it.  *bytes (may be NULL): of the files that went.
+ */
+extern LsmStatus lsm_drop_range(LsmDb *db, LsmSlice lower, LsmSlice upper, uint64_t *bytes, LsmError *err);
 /* For the compactor's loop: rotate the memtable if journal positions behind `position` are only in it (WAL distance, age). */
 extern LsmStatus lsm_rotate_if_older(LsmDb *db, uint64_t position, LsmError *err);
 /*

@@ -17,6 +17,8 @@ extern void lsm_role_give(LsmDb *db);
 
 /* With the role: flushes all immutable memtables. */
 extern LsmStatus lsm_flush_all(LsmDb *db, LsmError *err);
+/* Waits until the memtable of this generation, and all older ones, are in tables; helps if nobody does. */
+extern LsmStatus lsm_wait_flushed(LsmDb *db, uint64_t generation, LsmError *err);
 /* inline_work: flushes, then compacts until nothing is due.  Only the flush's failure is returned; does nothing
  * if another thread has the role. */
 extern LsmStatus lsm_work_inline(LsmDb *db, LsmError *err);

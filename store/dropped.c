@@ -158,7 +158,7 @@ docstore_finish_drops(void)
 
 		CHECK_FOR_INTERRUPTS();
 		range_of(&drops[i], DOCSTORE_KEY_DOCUMENT, lower, upper);
-		docstore_check(lsm_compact_range(db, lsm_slice(lower, sizeof(lower)), lsm_slice(upper, sizeof(upper)), &err), &err);
+		docstore_check(lsm_drop_range(db, lsm_slice(lower, sizeof(lower)), lsm_slice(upper, sizeof(upper)), NULL, &err), &err);
 		remove_record(db, &drops[i]);
 	}
 	ndrops = 0;

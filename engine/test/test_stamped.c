@@ -650,6 +650,8 @@ test_random_transactions(int steps)
 			MUST(lsm_flush(db, &err), &err);
 		if (below(600) == 0)
 			MUST(lsm_compact_range(db, text(""), text(""), &err), &err);
+		if (dead_prefix && below(200) == 0)
+			MUST(lsm_drop_range(db, text("z"), text("{"), NULL, &err), &err);
 		if (below(20) == 0)
 		{
 			bool did;

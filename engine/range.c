@@ -1,0 +1,304 @@
+/*
+ * range.c - work that was asked for: compacting a range, dropping a dead one, settling old ids.
+ */
+#include <assert.h>
+
+#include "engine/compact.h"
+#include "engine/install.h"
+#include "engine/room.h"
+#include "engine/work.h"
+
+/* The deepest level that holds anything of the range, -1 if none does. */
+static int
+deepest_level(const LsmFiles *files, LsmSlice lower, LsmSlice upper)
+{
+	for (int level = LSM_NUM_LEVELS - 1; level >= 0; level--)
+	{
+		for (int i = 0; i < files->levels[level].n; i++)
+		{
+			if (lsm_file_overlaps(files->levels[level].files[i], lower, upper))
+				return level;
+		}
+	}
+	return -1;
+}
+
+/* Rewrites one file of a level in place (or moves level 0 down), unless it is gone meanwhile. */
+static LsmStatus
+rewrite_file(LsmDb *db, int level, uint64_t number, bool *done, LsmError *err)
+{
+	LsmCompaction *compaction;
+	LsmStatus status = lsm_refresh(db, err);
+
+	*done = false;
+	if (status == LSM_OK)
+		status = lsm_pick_rewrite(&db->shared->options, db->follow.files, level, number, &compaction, err);
+	if (status != LSM_OK || compaction == NULL)
+		return status;
+	status = lsm_compaction_run(db, compaction, err);
+	lsm_compaction_free(compaction);
+	*done = status == LSM_OK;
+	return status;
+}
+
+/* What the file says of itself; opens it if this handle never did. */
+static LsmStatus
+file_props(LsmDb *db, LsmFileMeta *file, LsmTableProps *props, LsmError *err)
+{
+	LsmTable *table;
+	LsmStatus status = LSM_OK;
+
+	if (!file->asked)
+	{
+		status = lsm_enter(db, err);
+		if (status != LSM_OK)
+			return status;
+		status = lsm_table_cache_get(&db->tables, file, &table, err);
+		lsm_leave(db);
+	}
+	*props = file->props;
+	return status;
+}
+
+typedef bool (*Wanted)(LsmDb *db, const LsmFileMeta *file, const LsmTableProps *props, uint64_t arg);
+
+/* Rewrites the files of a level within the range that `wanted` says; each once. */
+static LsmStatus
+rewrite_level(LsmDb *db, int level, LsmSlice lower, LsmSlice upper, Wanted wanted, uint64_t arg, uint64_t *count,
+			  LsmError *err)
+{
+	LsmFiles *files;
+	LsmStatus status = lsm_refresh(db, err);
+
+	if (status != LSM_OK)
+		return status;
+	files = db->follow.files;
+	lsm_files_ref(files);
+	for (int i = 0; i < files->levels[level].n && status == LSM_OK; i++)
+	{
+		LsmFileMeta *file = files->levels[level].files[i];
+		LsmTableProps props;
+		bool done;
+
+		if (!lsm_file_overlaps(file, lower, upper))
+			continue;
+		status = file_props(db, file, &props, err);
+		if (status != LSM_OK || !wanted(db, file, &props, arg))
+			continue;
+		status = rewrite_file(db, level, file->number, &done, err);
+		if (count != NULL)
+			*count += done;
+	}
+	lsm_files_unref(files);
+	return status;
+}
+
+/* The deepest level's files are merged with nothing; rewriting them still drops what outcomes have settled. */
+static bool
+worth_rewriting(LsmDb *db, const LsmFileMeta *file, const LsmTableProps *props, uint64_t arg)
+{
+	(void) arg;
+	if (!props->known || props->deletions > 0 || props->min_xid != 0)
+		return true;
+	return lsm_stamped(db) && db->txn->dead != NULL &&
+		   (db->txn->dead(db->txn_ctx, lsm_ikey_user(file->smallest)) ||
+			db->txn->dead(db->txn_ctx, lsm_ikey_user(file->largest)));
+}
+
+/* Merges what a level holds of the range into the next one, stretch by stretch. */
+static LsmStatus
+compact_level(LsmDb *db, int level, LsmSlice lower, LsmSlice upper, LsmError *err)
+{
+	const LsmOptions *options = &db->shared->options;
+
+	for (;;)
+	{
+		LsmCompaction *compaction;
+		LsmStatus status = lsm_refresh(db, err);
+
+		if (status == LSM_OK)
+			status = lsm_pick_range(options, db->follow.files, level, lower, upper, 8 * (uint64_t) options->file_size,
+									&compaction, err);
+		if (status != LSM_OK || compaction == NULL)
+			return status;
+		/* a file that is only moved keeps what could be dropped; what a standalone file hides, nobody counted */
+		if (compaction->move &&
+			(!lsm_stamped(db) || !compaction->inputs[0][0]->asked ||
+			 worth_rewriting(db, compaction->inputs[0][0], &compaction->inputs[0][0]->props, 0)))
+			compaction->move = false;
+		status = lsm_compaction_run(db, compaction, err);
+		lsm_compaction_free(compaction);
+		if (status != LSM_OK)
+			return status;
+	}
+}
+
+static LsmStatus
+compact_range_with_role(LsmDb *db, LsmSlice lower, LsmSlice upper, LsmError *err)
+{
+	int deepest;
+	LsmStatus status = lsm_refresh(db, err);
+
+	if (status != LSM_OK)
+		return status;
+	deepest = deepest_level(db->follow.files, lower, upper);
+	if (deepest < 0)
+		return LSM_OK;
+	if (deepest == 0)
+		deepest = 1;
+	if (lsm_stamped(db))
+		db->txn->begin(db->txn_ctx);
+	/* before it receives anything: what it receives has been settled on the way */
+	status = rewrite_level(db, deepest, lower, upper, worth_rewriting, 0, NULL, err);
+	for (int level = 0; level < deepest && status == LSM_OK; level++)
+		status = compact_level(db, level, lower, upper, err);
+	return status;
+}
+
+LsmStatus
+lsm_compact_range(LsmDb *db, LsmSlice lower, LsmSlice upper, LsmError *err)
+{
+	LsmStatus status = lsm_flush(db, err);
+
+	if (status == LSM_OK)
+		status = lsm_role_wait(db, err);
+	if (status != LSM_OK)
+		return status;
+	status = compact_range_with_role(db, lower, upper, err);
+	lsm_role_give(db);
+	return status;
+}
+
+/* ---- a range of which all is dead ---- */
+
+static bool
+lies_within(const LsmFileMeta *file, LsmSlice lower, LsmSlice upper)
+{
+	return lsm_slice_compare(lsm_ikey_user(file->smallest), lower) >= 0 &&
+		   (upper.len == 0 || lsm_slice_compare(lsm_ikey_user(file->largest), upper) < 0);
+}
+
+/* Takes the files that lie within the range out of the set. */
+static LsmStatus
+drop_files(LsmDb *db, LsmSlice lower, LsmSlice upper, uint64_t *bytes, LsmError *err)
+{
+	LsmEdit edit = {0};
+	LsmStatus status = lsm_refresh(db, err);
+
+	for (int level = 0; level < LSM_NUM_LEVELS && status == LSM_OK; level++)
+	{
+		const LsmLevel *l = &db->follow.files->levels[level];
+
+		for (int i = 0; i < l->n && status == LSM_OK; i++)
+		{
+			if (!lies_within(l->files[i], lower, upper))
+				continue;
+			*bytes += l->files[i]->size;
+			if (!lsm_edit_delete(&edit, level, l->files[i]->number))
+				status = lsm_no_memory(err);
+		}
+	}
+	if (status == LSM_OK && edit.ndeleted > 0)
+	{
+		status = lsm_install(db, &edit, -1, 0, err);
+		if (status == LSM_OK)
+			lsm_collect(db);
+	}
+	lsm_edit_free(&edit);
+	return status;
+}
+
+static bool
+always(LsmDb *db, const LsmFileMeta *file, const LsmTableProps *props, uint64_t arg)
+{
+	(void) db;
+	(void) file;
+	(void) props;
+	(void) arg;
+	return true;
+}
+
+static LsmStatus
+drop_range_with_role(LsmDb *db, LsmSlice lower, LsmSlice upper, uint64_t *bytes, LsmError *err)
+{
+	LsmStatus status;
+
+	db->txn->begin(db->txn_ctx);
+	status = drop_files(db, lower, upper, bytes, err);
+	/* what is left of the range lies in files with others' keys: two a level, and some of level 0 */
+	if (status == LSM_OK)
+		status = compact_level(db, 0, lower, upper, err);
+	for (int level = 1; level < LSM_NUM_LEVELS && status == LSM_OK; level++)
+		status = rewrite_level(db, level, lower, upper, always, 0, NULL, err);
+	return status;
+}
+
+LsmStatus
+lsm_drop_range(LsmDb *db, LsmSlice lower, LsmSlice upper, uint64_t *bytes, LsmError *err)
+{
+	uint64_t dropped = 0;
+	LsmStatus status;
+
+	assert(lsm_stamped(db) && db->txn->dead != NULL);
+	status = lsm_flush(db, err);
+	if (status == LSM_OK)
+		status = lsm_role_wait(db, err);
+	if (status != LSM_OK)
+		return status;
+	status = drop_range_with_role(db, lower, upper, &dropped, err);
+	lsm_role_give(db);
+	if (bytes != NULL)
+		*bytes = dropped;
+	return status;
+}
+
+/* ---- settling old ids ---- */
+
+static bool
+holds_older(LsmDb *db, const LsmFileMeta *file, const LsmTableProps *props, uint64_t oldest)
+{
+	(void) db;
+	(void) file;
+	return !props->known || (props->min_xid != 0 && props->min_xid < oldest);
+}
+
+LsmStatus
+lsm_settle(LsmDb *db, uint64_t oldest_xid, uint64_t *rewritten, LsmError *err)
+{
+	LsmShared *shared = db->shared;
+	uint64_t generation = 0;
+	uint64_t count = 0;
+	LsmSlice all = {"", 0};
+	LsmStatus status = lsm_ready(db, err);
+
+	if (status != LSM_OK)
+		return status;
+	/* the newest memtable that holds such an id; everything up to it is flushed */
+	lsm_lock(db->env, LSM_LOCK_STATE, LSM_SHARED);
+	for (int i = shared->nmems - 1; i >= 0; i--)
+	{
+		LsmSlot *slot = &shared->slots[shared->mems[i]];
+
+		if (atomic_load(&slot->min_xid) < oldest_xid)
+			generation = slot->generation;
+	}
+	lsm_unlock(db->env, LSM_LOCK_STATE);
+	if (generation != 0)
+	{
+		if (generation == atomic_load(&shared->active_generation))
+			status = lsm_rotate_wait(db, &generation, err);
+		if (status == LSM_OK)
+			status = lsm_wait_flushed(db, generation, err);
+	}
+	if (status == LSM_OK)
+		status = lsm_role_wait(db, err);
+	if (status != LSM_OK)
+		return status;
+	/* Deepest first: what comes down from above has been settled on its way. */
+	for (int level = LSM_NUM_LEVELS - 1; level >= 0 && status == LSM_OK; level--)
+		status = rewrite_level(db, level, all, all, holds_older, oldest_xid, &count, err);
+	lsm_role_give(db);
+	if (rewritten != NULL)
+		*rewritten = count;
+	return status;
+}
