@@ -394,37 +394,26 @@ planned_row(DocModify *modify, TupleTableSlot *plan_slot, DocumentKey *key, uint
 }
 
 /*
- * The version that was seen is not the newest: locks the newest and runs the
- * subplan again for it alone.  The subplan's row, or NULL if the document is gone
- * or does not fulfil the conditions any more.
+ * The version that was seen is not the newest; the newest is locked now, and in
+ * writer.found.  Runs the subplan again for it alone.  The subplan's row, or
+ * NULL if the document does not fulfil the conditions any more.
  */
 static TupleTableSlot *
-plan_again(DocModify *modify, ResultRelInfo *rri, const DocumentKey *key, LockTupleMode mode, uint64 *seen)
+plan_again(DocModify *modify, ResultRelInfo *rri, const DocumentKey *key, const LsmVersion *newest)
 {
 	EPQState *epq = &modify->mtstate->mt_epqstate;
 	TupleTableSlot *slot = EvalPlanQualSlot(epq, rri->ri_RelationDesc, rri->ri_RangeTableIndex);
 	MemoryContext old;
-	LsmVersion newest;
 
-	switch (docstore_lock(&modify->writer, key, *seen, mode, LockWaitBlock, &newest))
-	{
-		case DOC_NEWER:
-			break;
-		case DOC_GONE:
-			return NULL;
-		default:
-			elog(ERROR, "a newer version of a document was there and is not any more");
-	}
-	*seen = newest.seq;
 	if (modify->newer.table == NULL)
 	{
 		old = MemoryContextSwitchTo(modify->old.context);
 		doc_row_init(&modify->newer, modify->table, NIL, true);
 		MemoryContextSwitchTo(old);
 	}
-	doc_row_set(&modify->newer, document_key_id(document_key_slice(key)), newest.seq, lsm_buf_slice(&modify->writer.found));
+	doc_row_set(&modify->newer, document_key_id(document_key_slice(key)), newest->seq, lsm_buf_slice(&modify->writer.found));
 	doc_row_store(&modify->newer, slot);
-	document_tid_set(&slot->tts_tid, newest.seq);
+	document_tid_set(&slot->tts_tid, newest->seq);
 	/* The state that it makes, at the first time, is the query's. */
 	old = MemoryContextSwitchTo(modify->mtstate->ps.state->es_query_cxt);
 	slot = EvalPlanQual(epq, rri->ri_RelationDesc, rri->ri_RangeTableIndex, slot);
@@ -434,9 +423,9 @@ plan_again(DocModify *modify, ResultRelInfo *rri, const DocumentKey *key, LockTu
 
 /* The same for an UPDATE: the new row. */
 static TupleTableSlot *
-update_again(DocModify *modify, EState *estate, ResultRelInfo *rri, const DocumentKey *key, uint64 *seen)
+update_again(DocModify *modify, EState *estate, ResultRelInfo *rri, const DocumentKey *key, const LsmVersion *newest)
 {
-	TupleTableSlot *plan_slot = plan_again(modify, rri, key, LockTupleNoKeyExclusive, seen);
+	TupleTableSlot *plan_slot = plan_again(modify, rri, key, newest);
 	TupleConstr *constr = RelationGetDescr(rri->ri_RelationDesc)->constr;
 	TupleTableSlot *slot;
 
@@ -487,7 +476,8 @@ replaces_all(const DocModify *modify)
 
 /* One attempt to write the row that the slot holds, which may turn out to be made from an old version. */
 static DocResult
-update_once(DocModify *modify, EState *estate, ResultRelInfo *rri, TupleTableSlot *slot, const DocumentKey *key, uint64 seen)
+update_once(DocModify *modify, EState *estate, ResultRelInfo *rri, TupleTableSlot *slot, const DocumentKey *key, uint64 seen,
+			LsmVersion *newest)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	bool wanted = row_wanted(rri, CMD_UPDATE);
@@ -515,7 +505,7 @@ update_once(DocModify *modify, EState *estate, ResultRelInfo *rri, TupleTableSlo
 	doc = doc_build_changed(modify->table, slot, stored, changed);
 	if (wanted || row_checked(rri, modify->table))
 		doc = show_and_check(modify, estate, rri, slot, &new_key, now, doc);
-	result = docstore_update(&modify->writer, key, seen, moved ? &new_key : NULL, doc, now, &etag);
+	result = docstore_update(&modify->writer, key, seen, moved ? &new_key : NULL, doc, now, &etag, newest);
 	if (wanted && result == DOC_DONE)
 		show_etag(modify, slot, etag);
 	return result;
@@ -527,17 +517,19 @@ docstore_exec_update(EState *estate, ResultRelInfo *rri, TupleTableSlot *slot, T
 	DocModify *modify = rri->ri_FdwState;
 	DocResult result;
 	MemoryContext old;
+	LsmVersion newest;
 	DocumentKey key;
 	uint64 seen;
 
 	MemoryContextReset(modify->temp);
 	old = MemoryContextSwitchTo(modify->temp);
 	planned_row(modify, plan_slot, &key, &seen);
-	while ((result = update_once(modify, estate, rri, slot, &key, seen)) == DOC_NEWER)
+	while ((result = update_once(modify, estate, rri, slot, &key, seen, &newest)) == DOC_NEWER)
 	{
-		slot = update_again(modify, estate, rri, &key, &seen);
+		slot = update_again(modify, estate, rri, &key, &newest);
 		if (slot == NULL)
 			break;
+		seen = newest.seq;
 	}
 	MemoryContextSwitchTo(old);
 	return result == DOC_DONE ? slot : NULL;
@@ -559,8 +551,9 @@ docstore_exec_delete(EState *estate, ResultRelInfo *rri, TupleTableSlot *slot, T
 	planned_row(modify, plan_slot, &key, &seen);
 	while ((result = docstore_delete(&modify->writer, &key, seen, wanted, &version)) == DOC_NEWER)
 	{
-		if (plan_again(modify, rri, &key, LockTupleExclusive, &seen) == NULL)
+		if (plan_again(modify, rri, &key, &version) == NULL)
 			break;
+		seen = version.seq;
 	}
 	if (result == DOC_DONE && wanted)
 	{

@@ -382,6 +382,7 @@ perform(DocWriter *writer, Change *changes, int n, TimestampTz modified, LsmVers
 {
 	LsmDb *db = docstore_db();
 	uint64 first_seq = 0;
+	int given = n;
 
 	Assert(n <= DOCSTORE_MAX_BATCH);
 	/* To do nothing because a document is there is to have read it. */
@@ -429,6 +430,15 @@ perform(DocWriter *writer, Change *changes, int n, TimestampTz modified, LsmVers
 				case CHANGE_UPDATE:
 				case CHANGE_DELETE:
 					decide_modify(writer, change);
+					if (change->result == DOC_NEWER)
+					{
+						/* Locks it before it leaves the queue: else all who wait there would wake up for nothing. */
+						change->mode = (LockTupleMode) lock_mode(change);
+						change->kind = CHANGE_LOCK;
+						change->doc = NULL;
+						n = 1;
+						blocked = true;
+					}
 					/* Of a move only the whole makes sense. */
 					nothing = !change->write;
 					break;
@@ -460,9 +470,17 @@ perform(DocWriter *writer, Change *changes, int n, TimestampTz modified, LsmVers
 		if (full)
 			docstore_check(lsm_make_room(db, batch.memtable_cost, &err), &err);
 	}
-	leave_queues(changes, n);
+	leave_queues(changes, given);
 	if (batch.count > 0)
 		lsm_throttle(db, batch.memtable_cost);
+	/* The value is only needed if it is another than the one seen, which is rare: look twice then. */
+	if (changes[0].result == DOC_NEWER)
+	{
+		Sight sight;
+
+		doc_look(changes[0].key, (int) changes[0].mode, &writer->found, &sight);
+		Assert(sight.exists && sight.version.seq == newer->seq);
+	}
 	for (int i = 0; i < n; i++)
 		if (changes[i].write && changes[i].kind != CHANGE_LOCK)
 			docstore_predicate_wrote(writer->storage, document_key_slice(changes[i].key));
@@ -524,27 +542,19 @@ docstore_lock(DocWriter *writer, const DocumentKey *key, uint64 seen, LockTupleM
 {
 	Change change = {.kind = CHANGE_LOCK, .key = key, .seen = seen, .mode = mode, .wait = wait};
 
-	/* The value is only needed if it is another than the one seen, which is rare: look twice then. */
 	perform(writer, &change, 1, 0, newer);
-	if (change.result == DOC_NEWER)
-	{
-		Sight sight;
-
-		doc_look(key, mode, &writer->found, &sight);
-		Assert(sight.exists && sight.version.seq == newer->seq);
-	}
 	return change.result;
 }
 
 DocResult
 docstore_update(DocWriter *writer, const DocumentKey *key, uint64 seen, const DocumentKey *new_key, const Jsonb *doc,
-				TimestampTz modified, uint64 *etag)
+				TimestampTz modified, uint64 *etag, LsmVersion *newer)
 {
 	if (new_key == NULL)
 	{
 		Change change = {.kind = CHANGE_UPDATE, .key = key, .doc = doc, .seen = seen};
 
-		*etag = perform(writer, &change, 1, modified, NULL);
+		*etag = perform(writer, &change, 1, modified, newer);
 		return change.result;
 	}
 	else
@@ -552,18 +562,19 @@ docstore_update(DocWriter *writer, const DocumentKey *key, uint64 seen, const Do
 		Change changes[2] = {{.kind = CHANGE_DELETE, .key = key, .seen = seen},
 							 {.kind = CHANGE_INSERT, .key = new_key, .doc = doc}};
 
-		*etag = perform(writer, changes, 2, modified, NULL) + 1;
+		*etag = perform(writer, changes, 2, modified, newer) + 1;
 		return changes[0].result;
 	}
 }
 
 DocResult
-docstore_delete(DocWriter *writer, const DocumentKey *key, uint64 seen, bool want_found, LsmVersion *old)
+docstore_delete(DocWriter *writer, const DocumentKey *key, uint64 seen, bool want_found, LsmVersion *version)
 {
 	Change change = {.kind = CHANGE_DELETE, .key = key, .seen = seen, .want_found = want_found};
 
-	perform(writer, &change, 1, 0, NULL);
-	*old = change.sight.version;
+	perform(writer, &change, 1, 0, version);
+	if (change.result == DOC_DONE)
+		*version = change.sight.version;
 	return change.result;
 }
 

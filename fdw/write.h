@@ -36,7 +36,7 @@ typedef enum DocResult
 {
 	DOC_DONE,
 	DOC_EXISTS, /* insert: there is such a document, and the caller said that is no error */
-	DOC_NEWER,  /* somebody committed a newer version; lock: it is locked and in found; update, delete: nothing was done */
+	DOC_NEWER,  /* somebody committed a newer version than was seen: it is locked now, and in found; nothing else was done */
 	DOC_GONE,   /* lock, update, delete: deleted meanwhile by a committed transaction */
 	DOC_SELF,   /* update, delete: changed before by this very command; do nothing.  lock: or by a later one */
 	DOC_LOCKED  /* lock: somebody else has it, and the caller did not want to wait */
@@ -62,9 +62,10 @@ extern DocResult docstore_lock(DocWriter *writer, const DocumentKey *key, uint64
  * may be 23505.
  */
 extern DocResult docstore_update(DocWriter *writer, const DocumentKey *key, uint64 seen, const DocumentKey *new_key,
-								 const Jsonb *doc, TimestampTz modified, uint64 *etag);
-/* The deleted version's value goes to found if want_found. */
-extern DocResult docstore_delete(DocWriter *writer, const DocumentKey *key, uint64 seen, bool want_found, LsmVersion *old);
+								 const Jsonb *doc, TimestampTz modified, uint64 *etag, LsmVersion *newer);
+/* *version is the deleted one (its value goes to found if want_found), or the newer one. */
+extern DocResult docstore_delete(DocWriter *writer, const DocumentKey *key, uint64 seen, bool want_found,
+								 LsmVersion *version);
 /* Inserts or replaces.  With expected: 40001 unless the newest etag is that (0: no such document). */
 extern uint64 docstore_put_document(DocWriter *writer, const DocumentKey *key, const Jsonb *doc, TimestampTz modified,
 									const uint64 *expected);
