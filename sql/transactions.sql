@@ -148,6 +148,37 @@ SELECT count(*) FROM accounts WHERE id LIKE 'L%';
 ROLLBACK;
 SELECT count(*) FROM accounts WHERE id LIKE 'L%';
 
+-- Parallel plans: workers read tables, documents are read by the leader, uncommitted ones, too.
+CREATE TABLE many AS SELECT i, 'p' || i % 100 AS account FROM generate_series(1, 20000) AS i;
+ANALYZE many;
+SET parallel_setup_cost = 0;
+SET parallel_tuple_cost = 0;
+SET min_parallel_table_scan_size = 0;
+SET max_parallel_workers_per_gather = 2;
+BEGIN;
+INSERT INTO accounts SELECT 'p' || i, to_jsonb(i) FROM generate_series(0, 99) AS i;
+UPDATE accounts SET doc = '1000' WHERE id = 'p7';
+CREATE FUNCTION plan_has(path jsonpath) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+	plan jsonb;
+BEGIN
+	EXECUTE $q$EXPLAIN (FORMAT JSON) SELECT count(*), sum(a.doc::int) FROM many AS m JOIN accounts AS a ON a.id = m.account AND a.doc <> '3'$q$ INTO plan;
+	RETURN jsonb_path_exists(plan, path);
+END $$;
+SELECT plan_has('strict $.** ? (@."Node Type" == "Gather")') AS parallel,
+	plan_has('strict $.** ? (@."Node Type" == "Gather").** ? (@."Node Type" == "Foreign Scan")') AS documents_in_worker;
+SELECT count(*), sum(a.doc::int) FROM many AS m JOIN accounts AS a ON a.id = m.account AND a.doc <> '3';
+SET LOCAL force_parallel_mode = on;
+SELECT count(*), max(doc::int) FROM accounts WHERE id LIKE 'p%';
+UPDATE accounts SET doc = '0' FROM many AS m WHERE m.account = id AND m.i = 5;
+SELECT doc FROM accounts WHERE id = 'p5';
+ROLLBACK;
+RESET parallel_setup_cost;
+RESET parallel_tuple_cost;
+RESET min_parallel_table_scan_size;
+RESET max_parallel_workers_per_gather;
+DROP TABLE many;
+
 SELECT docstore.drop_collection('accounts');
 DROP TABLE journal;
 DROP FUNCTION add_account;
