@@ -140,6 +140,12 @@ extern LsmStatus lsm_versions(LsmDb *db, LsmSlice key, LsmVersionVisit visit, vo
  * memtable was rotated).  Looks at the active memtable only.
  */
 extern LsmStatus lsm_recheck(LsmDb *db, LsmSlice key, const LsmMark *mark, LsmError *err);
+/*
+ * With the key's stripe lock held, after lsm_recheck: later looks at the key step
+ * over versions in the active memtable that nobody needs any more, that is whose
+ * transaction is known to be over, aborted or a lock's (hint says so).
+ */
+extern void lsm_step_over(LsmDb *db, LsmSlice key, const LsmMark *mark, bool (*dead)(const LsmStamp *stamp, uint8_t hint));
 /* The stripe lock's id for a key. */
 extern int lsm_stripe(LsmSlice key);
 

@@ -20,11 +20,16 @@
  *   sees the node's links on the levels below, since those were made before.
  *   (What lies behind: a writer that links N before M has itself arrived at M by
  *   acquire, and passes that on by its release.)
- * - Nothing is unlinked or changed, so "A is before the key" stays true for good,
- *   and no link ever returns to an earlier value.  If A was seen before the key
+ * - Nothing is unlinked or changed (but see the next), so "A is before the key"
+ *   stays true for good, and no link ever returns to an earlier value.  If A was seen before the key
  *   and B, A's successor, not before it, then a swap of A's link from B to the new
  *   node succeeds only if nobody came between: the order is kept.  If it fails,
  *   walking on from A finds the new place.  One of the writers has succeeded then.
+ * - lsm_memtable_step_over sets a link on level 0 further ahead, over nodes of one
+ *   key between which nothing will ever be added.  They keep their own links, and
+ *   the levels above may still lead to them: from there, too, everything behind them
+ *   is reached in order.  A swap of the link that is moved would add something
+ *   between them.
  * - Readers only follow links of a list that ends; a writer cannot hold them up.
  * - Counters (used, entries, height) promise nothing about nodes and are relaxed.
  *   `height` may be seen late: the search then begins lower and takes longer.
@@ -321,6 +326,34 @@ find_before(LsmMemtable *mt, const LsmSlice *user_key, uint64_t trailer)
 	return at;
 }
 
+static inline bool
+is_of_key(Node *node, LsmSlice user_key)
+{
+	return node->key_len == user_key.len + LSM_TRAILER_SIZE && memcmp(node_bytes(node), user_key.data, user_key.len) == 0;
+}
+
+void
+lsm_memtable_step_over(LsmMemtable *mt, LsmSlice user_key, LsmDead dead, void *arg)
+{
+	uint32_t first;
+	uint32_t last = 0;
+
+	user_key = never_null(user_key);
+	first = find(mt, user_key, lsm_pack_trailer(LSM_MAX_SEQUENCE, LSM_TYPE_FOR_SEEK));
+	if (first == 0 || !is_of_key(node_at(mt, first), user_key))
+		return;
+	for (uint32_t at = follow(mt, first, 0); at != 0; at = follow(mt, at, 0))
+	{
+		Node *node = node_at(mt, at);
+
+		if (!is_of_key(node, user_key) || !dead(arg, node_value(node), &node->hint))
+			break;
+		last = at;
+	}
+	if (last != 0)
+		atomic_store_explicit(next_of(mt, first, 0), last, memory_order_release);
+}
+
 bool
 lsm_memtable_get(LsmMemtable *mt, LsmSlice user_key, uint64_t max_seq, LsmVisit visit, void *arg)
 {
@@ -332,8 +365,7 @@ lsm_memtable_get(LsmMemtable *mt, LsmSlice user_key, uint64_t max_seq, LsmVisit 
 	{
 		Node *node = node_at(mt, at);
 
-		if (node->key_len != user_key.len + LSM_TRAILER_SIZE ||
-			memcmp(node_bytes(node), user_key.data, user_key.len) != 0)
+		if (!is_of_key(node, user_key))
 			break;
 		if (!visit(arg, node_key(node), node_value(node), &node->hint))
 			return false;

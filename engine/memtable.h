@@ -51,6 +51,15 @@ extern void lsm_memtable_add(LsmMemtable *mt, LsmMemRoom *room, uint64_t seq, Ls
 typedef bool (*LsmVisit)(void *arg, LsmSlice ikey, LsmSlice value, volatile uint8_t *hint);
 extern bool lsm_memtable_get(LsmMemtable *mt, LsmSlice user_key, uint64_t max_seq, LsmVisit visit, void *arg);
 
+/*
+ * Lets whoever walks through a key's versions step over those behind the newest,
+ * up to the last in a row, that `dead` says nobody needs any more (of these the
+ * last stays in the way).  Moving backward may still show them.  The caller keeps
+ * others from adding versions of the key, and never adds one older than its newest.
+ */
+typedef bool (*LsmDead)(void *arg, LsmSlice value, volatile uint8_t *hint);
+extern void lsm_memtable_step_over(LsmMemtable *mt, LsmSlice user_key, LsmDead dead, void *arg);
+
 /* Sees entries added meanwhile, too, where it has not passed yet.  NULL when out of memory. */
 extern LsmIter *lsm_memtable_iter(LsmMemtable *mt);
 /* The current node's hint byte; NULL if `it` is no memtable's iterator or not valid. */

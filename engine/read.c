@@ -215,20 +215,18 @@ newest_visit(void *arg, LsmSlice ikey, LsmSlice value, volatile uint8_t *hint)
 	return false;
 }
 
-LsmStatus
-lsm_recheck(LsmDb *db, LsmSlice key, const LsmMark *mark, LsmError *err)
+/*
+ * The active memtable if it still is the mark's, else NULL.  A pin without a
+ * view: the caller holds a lock, so no file may be read.  If the generation is
+ * the mark's while the pin is in place, the arena stays.
+ */
+static LsmMemtable *
+pin_active(LsmDb *db, const LsmMark *mark)
 {
 	LsmShared *shared = db->shared;
-	bool outermost = db->pin_depth == 0;
-	uint64_t newest = 0;
-	bool rotated;
+	int slot;
 
-	/*
-	 * A pin without a view: the caller holds a lock, so no file may be read, and
-	 * the active memtable is all we look at.  If its generation is the mark's
-	 * while the pin is in place, its arena stays.
-	 */
-	if (outermost)
+	if (db->pin_depth == 0)
 	{
 		uint64_t epoch;
 
@@ -238,23 +236,64 @@ lsm_recheck(LsmDb *db, LsmSlice key, const LsmMark *mark, LsmError *err)
 			atomic_exchange(db->pin, epoch);
 		} while (atomic_load(&shared->epoch) != epoch);
 	}
-	rotated = atomic_load(&shared->active_generation) != mark->generation;
-	if (!rotated)
-	{
-		int slot = atomic_load(&shared->active);
+	if (atomic_load(&shared->active_generation) != mark->generation)
+		return NULL;
+	slot = atomic_load(&shared->active);
+	/* a rotation between the two loads shows in the generation */
+	if (atomic_load(&shared->active_generation) != mark->generation)
+		return NULL;
+	return lsm_shared_arena(shared, slot);
+}
 
-		/* a rotation between the two loads shows in the generation */
-		rotated = atomic_load(&shared->active_generation) != mark->generation;
-		if (!rotated)
-			(void) lsm_memtable_get(lsm_shared_arena(shared, slot), key, LSM_MAX_SEQUENCE, newest_visit, &newest);
-	}
-	if (outermost)
+static void
+unpin_active(LsmDb *db)
+{
+	if (db->pin_depth == 0)
 		atomic_store_explicit(db->pin, 0, memory_order_release);
-	if (rotated)
+}
+
+LsmStatus
+lsm_recheck(LsmDb *db, LsmSlice key, const LsmMark *mark, LsmError *err)
+{
+	LsmMemtable *memtable = pin_active(db, mark);
+	uint64_t newest = 0;
+
+	if (memtable != NULL)
+		(void) lsm_memtable_get(memtable, key, LSM_MAX_SEQUENCE, newest_visit, &newest);
+	unpin_active(db);
+	if (memtable == NULL)
 		return lsm_fail(err, LSM_BUSY, 0, NULL, 0, "the memtable was rotated");
 	if (newest > mark->newest_seq)
 		return lsm_fail(err, LSM_BUSY, 0, NULL, 0, "the key was written");
 	return LSM_OK;
+}
+
+typedef struct StepOver
+{
+	bool (*dead)(const LsmStamp *stamp, uint8_t hint);
+} StepOver;
+
+static bool
+dead_visit(void *arg, LsmSlice value, volatile uint8_t *hint)
+{
+	StepOver *step = arg;
+	LsmSlice payload;
+	LsmStamp stamp;
+
+	/* Spill files of a memtable are found by walking through it. */
+	return lsm_stamp_decode(value, &stamp, &payload) && (stamp.flags & LSM_STAMP_SPILLED) == 0 &&
+		   (stamp.flags & LSM_STAMP_XACT) && step->dead(&stamp, *hint);
+}
+
+void
+lsm_step_over(LsmDb *db, LsmSlice key, const LsmMark *mark, bool (*dead)(const LsmStamp *stamp, uint8_t hint))
+{
+	LsmMemtable *memtable = pin_active(db, mark);
+	StepOver step = {dead};
+
+	if (memtable != NULL && lsm_stamped(db))
+		lsm_memtable_step_over(memtable, key, dead_visit, &step);
+	unpin_active(db);
 }
 
 int

@@ -10,6 +10,8 @@
 
 #include "fdw/sight.h"
 
+#define MANY_DEAD 32
+
 typedef struct Look
 {
 	Sight *sight;
@@ -33,7 +35,10 @@ visit(void *arg, const LsmVersion *version, LsmSlice payload, volatile uint8_t *
 	DocstoreFate fate = docstore_fate(&version->stamp, hint);
 
 	if (fate == DOCSTORE_FATE_ABORTED)
+	{
+		sight->dead++;
 		return true;
+	}
 	if (version->stamp.flags & LSM_STAMP_LOCK)
 	{
 		LockTupleMode its = docstore_rowlock_mode(payload);
@@ -43,6 +48,7 @@ visit(void *arg, const LsmVersion *version, LsmSlice payload, volatile uint8_t *
 		else if (fate == DOCSTORE_FATE_RUNNING && sight->mode != SIGHT_NO_LOCK &&
 				 docstore_rowlock_conflict((LockTupleMode) sight->mode, its))
 			block(sight, &version->stamp);
+		sight->dead += fate == DOCSTORE_FATE_COMMITTED;
 		return true;
 	}
 	if (fate == DOCSTORE_FATE_RUNNING)
@@ -99,9 +105,15 @@ doc_look(const DocumentKey *key, int mode, LsmBuf *copy, Sight *sight)
 LsmStatus
 doc_sight_recheck(const DocumentKey *key, const Sight *sight, LsmError *err)
 {
+	LsmStatus status;
+
 	if (sight->mode != SIGHT_NO_LOCK && !docstore_rowlock_unchanged(document_key_slice(key), &sight->locks))
 		return lsm_fail(err, LSM_BUSY, 0, NULL, 0, "a document was locked");
-	return lsm_recheck(docstore_db(), document_key_slice(key), &sight->mark, err);
+	status = lsm_recheck(docstore_db(), document_key_slice(key), &sight->mark, err);
+	/* Else who changes a document again and again, and rolls that back, has ever more to walk through. */
+	if (status == LSM_OK && sight->dead > MANY_DEAD)
+		lsm_step_over(docstore_db(), document_key_slice(key), &sight->mark, docstore_dead);
+	return status;
 }
 
 /* ---- one version ---- */

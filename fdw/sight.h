@@ -23,6 +23,7 @@ typedef struct Sight
 	int own_lock;     /* the strongest mode in which this transaction has locked or changed it, or SIGHT_NO_LOCK */
 	DocstoreFate fate;
 	LsmVersion version;
+	int dead; /* versions and locks that do not count, in the way of the one that does */
 	/* for doc_sight_recheck */
 	int mode;
 	LsmMark mark;
@@ -35,7 +36,11 @@ typedef struct Sight
  * matter.  The version's value goes to copy unless that is NULL.
  */
 extern void doc_look(const DocumentKey *key, int mode, LsmBuf *copy, Sight *sight);
-/* With the key's stripe lock held: LSM_OK, or LSM_BUSY if it may look different now.  Never throws. */
+/*
+ * With the key's stripe lock held exclusively: LSM_OK, or LSM_BUSY if it may look
+ * different now.  Puts dead versions out of the way where there are many.  Never
+ * throws.
+ */
 extern LsmStatus doc_sight_recheck(const DocumentKey *key, const Sight *sight, LsmError *err);
 
 /* Does `seen`, of which DOCUMENT_TID_MASK is enough, mean this version? */

@@ -133,6 +133,30 @@ END $$;
 SELECT count(*), sum(doc::int) FROM docs WHERE id LIKE 's%' AND id <> 'sum';
 SELECT doc FROM docs WHERE id = 'sum';
 
+-- One document changed, deleted and inserted again, all rolled back: it is what it was, from both sides.
+DO $$
+BEGIN
+	FOR i IN 1 .. 5000 LOOP
+		BEGIN
+			UPDATE docs SET doc = '-1' WHERE id = 'sum';
+			IF i % 5 = 0 THEN
+				DELETE FROM docs WHERE id = 'sum';
+				INSERT INTO docs VALUES ('sum', '-2');
+			END IF;
+			RAISE division_by_zero;
+		EXCEPTION WHEN division_by_zero THEN
+			IF i % 1000 = 0 THEN
+				UPDATE docs SET doc = to_jsonb(doc::int + 1) WHERE id = 'sum';
+			END IF;
+		END;
+	END LOOP;
+END $$;
+SELECT id, doc FROM docs WHERE id > 's9999' ORDER BY id;
+SELECT id, doc FROM docs WHERE id > 's9998' ORDER BY id DESC;
+UPDATE docs SET doc = to_jsonb(doc::int + 1) WHERE id = 'sum' RETURNING doc;
+SELECT docstore.flush();
+SELECT id, doc FROM docs WHERE id > 's9998' ORDER BY id;
+
 -- Locks that subtransactions took and gave back do not fill anything up.
 BEGIN;
 DO $$

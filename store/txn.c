@@ -252,6 +252,12 @@ docstore_fate(const LsmStamp *stamp, volatile uint8_t *hint)
 }
 
 bool
+docstore_dead(const LsmStamp *stamp, uint8_t hint)
+{
+	return hint == HINT_ABORTED || (hint == HINT_COMMITTED && (stamp->flags & LSM_STAMP_LOCK));
+}
+
+bool
 docstore_stamp_visible(const LsmStamp *stamp, Snapshot snapshot)
 {
 	if ((stamp->flags & LSM_STAMP_XACT) == 0)

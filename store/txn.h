@@ -37,6 +37,8 @@ typedef enum DocstoreFate
 } DocstoreFate;
 /* Never throws; safe in an LsmVersionVisit. */
 extern DocstoreFate docstore_fate(const LsmStamp *stamp, volatile uint8_t *hint);
+/* Does the hint beside a version say that nobody needs it: aborted, or a lock and over?  For lsm_step_over. */
+extern bool docstore_dead(const LsmStamp *stamp, uint8_t hint);
 /* Is a committed version visible to the snapshot (REPEATABLE READ's question)?  Never throws. */
 extern bool docstore_stamp_visible(const LsmStamp *stamp, Snapshot snapshot);
 

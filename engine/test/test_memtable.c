@@ -136,6 +136,77 @@ test_get(void)
 	free(mt);
 }
 
+/* ---- stepping over ---- */
+
+static bool
+is_dead(void *arg, LsmSlice value, volatile uint8_t *hint)
+{
+	(void) hint;
+	++*(int *) arg;
+	return value.data[0] == 'x';
+}
+
+static void
+test_step_over(void)
+{
+	LsmMemtable *mt = new_memtable(1 << 20);
+	LsmIter *it = lsm_memtable_iter(mt);
+	char expected[64];
+	int asked = 0;
+	int n = 0;
+
+	/* nothing there, one version, the newest of all: nothing to do */
+	lsm_memtable_step_over(mt, text("k"), is_dead, &asked);
+	CHECK(add(mt, "k", 1, LSM_TYPE_VALUE, "live"));
+	lsm_memtable_step_over(mt, text("k"), is_dead, &asked);
+	lsm_memtable_step_over(mt, text("j"), is_dead, &asked);
+	CHECK(asked == 0);
+	CHECK(add(mt, "j", 2, LSM_TYPE_VALUE, "x") && add(mt, "l", 3, LSM_TYPE_VALUE, "x"));
+	CHECK(add(mt, "k", 4, LSM_TYPE_VALUE, "x"));
+	lsm_memtable_step_over(mt, text("k"), is_dead, &asked);
+	CHECK(asked == 1);
+	CHECK(get_is(mt, "k", LSM_MAX_SEQUENCE, 0, "k@4=x k@1=live "));
+
+	/* of many dead ones the newest and the oldest stay, and it never gets many again */
+	for (uint64_t seq = 5; seq < 2000; seq++)
+	{
+		CHECK(add(mt, "k", seq, LSM_TYPE_VALUE, "x"));
+		asked = 0;
+		lsm_memtable_step_over(mt, text("k"), is_dead, &asked);
+		CHECK(asked <= 3);
+		if (seq % 100 == 0)
+		{
+			snprintf(expected, sizeof(expected), "k%d", (int) seq);
+			CHECK(add(mt, expected, seq, LSM_TYPE_VALUE, "neighbour"));
+		}
+	}
+	CHECK(get_is(mt, "k", LSM_MAX_SEQUENCE, 0, "k@1999=x k@4=x k@1=live "));
+	CHECK(get_is(mt, "k", 3, 0, "k@1=live "));
+	CHECK(get_is(mt, "l", LSM_MAX_SEQUENCE, 0, "l@3=x "));
+	CHECK(get_is(mt, "j", LSM_MAX_SEQUENCE, 0, "j@2=x "));
+	CHECK(get_is(mt, "k100", LSM_MAX_SEQUENCE, 0, "k100@100=neighbour "));
+
+	/* a live one above them; those below a live one are left alone */
+	CHECK(add(mt, "k", 3000, LSM_TYPE_VALUE, "new"));
+	lsm_memtable_step_over(mt, text("k"), is_dead, &asked);
+	CHECK(get_is(mt, "k", LSM_MAX_SEQUENCE, 0, "k@3000=new k@4=x k@1=live "));
+	CHECK(add(mt, "k", 3001, LSM_TYPE_VALUE, "newer") && add(mt, "k", 3002, LSM_TYPE_VALUE, "newest"));
+	lsm_memtable_step_over(mt, text("k"), is_dead, &asked);
+	CHECK(get_is(mt, "k", LSM_MAX_SEQUENCE, 0, "k@3002=newest k@3001=newer k@3000=new k@4=x k@1=live "));
+
+	/* forward everything that is needed once, in order; backward, too, perhaps with others between */
+	lsm_iter_seek_first(it);
+	for (; it->valid; lsm_iter_next(it))
+		n++;
+	CHECK(n == 2 + 5 + 19);
+	n = 0;
+	for (lsm_iter_seek_last(it); it->valid; lsm_iter_prev(it))
+		n += it->value.data[0] != 'x';
+	CHECK(n == 4 + 19);
+	lsm_iter_close(it);
+	free(mt);
+}
+
 /* An iterator that holds nothing but a status. */
 static void
 test_empty_iterator(void)
@@ -622,6 +693,7 @@ main(int argc, char **argv)
 	printf("seed %llu\n", (unsigned long long) seed);
 	fflush(stdout);
 	test_get();
+	test_step_over();
 	test_empty_iterator();
 	for (int n = 1; n < 900; n = n * 2 + 1)
 		test_random_entries(seed + (uint64_t) n, n);
