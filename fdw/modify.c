@@ -261,8 +261,8 @@ slot_id(const DocTable *table, TupleTableSlot *slot, uint64 storage, DocumentKey
  * constraints on that.  Returns the document, which no longer lies in the slot.
  */
 static Jsonb *
-show_and_check(DocModify *modify, EState *estate, ResultRelInfo *rri, TupleTableSlot *slot, const DocumentKey *key,
-			   TimestampTz now, Jsonb *doc)
+show_and_check(DocModify *modify, EState *estate, ResultRelInfo *rri, CmdType operation, TupleTableSlot *slot,
+			   const DocumentKey *key, TimestampTz now, Jsonb *doc)
 {
 	doc_row_set_written(&modify->row, document_key_id(document_key_slice(key)), 0, now, doc);
 	doc_row_store(&modify->row, slot);
@@ -270,9 +270,13 @@ show_and_check(DocModify *modify, EState *estate, ResultRelInfo *rri, TupleTable
 	{
 		if (RelationGetDescr(rri->ri_RelationDesc)->constr != NULL)
 			ExecConstraints(rri, slot, estate);
-		/* As for a table: a row that came through the root was routed by its bounds, unless a trigger changed it since. */
+		/*
+		 * As for a table: a new row that came through the root was routed by its
+		 * bounds, unless a trigger changed it since.  Nobody moves rows out of a
+		 * foreign partition.
+		 */
 		if (rri->ri_RelationDesc->rd_rel->relispartition &&
-			(rri->ri_RootResultRelInfo == NULL ||
+			(operation == CMD_UPDATE || rri->ri_RootResultRelInfo == NULL ||
 			 (rri->ri_TrigDesc != NULL && rri->ri_TrigDesc->trig_insert_before_row)))
 			ExecPartitionCheck(rri, slot, estate, true);
 	}
@@ -318,7 +322,7 @@ docstore_exec_insert(EState *estate, ResultRelInfo *rri, TupleTableSlot *slot, T
 	slot_id(modify->table, slot, modify->collection.storage, &key);
 	doc = doc_build_new(modify->table, slot);
 	if (wanted || row_checked(rri, modify->table))
-		doc = show_and_check(modify, estate, rri, slot, &key, now, doc);
+		doc = show_and_check(modify, estate, rri, CMD_INSERT, slot, &key, now, doc);
 	result = docstore_insert(&modify->writer, &key, doc, now, modify->skip, &etag);
 	if (wanted)
 		show_etag(modify, slot, etag);
@@ -504,7 +508,7 @@ update_once(DocModify *modify, EState *estate, ResultRelInfo *rri, TupleTableSlo
 	}
 	doc = doc_build_changed(modify->table, slot, stored, changed);
 	if (wanted || row_checked(rri, modify->table))
-		doc = show_and_check(modify, estate, rri, slot, &new_key, now, doc);
+		doc = show_and_check(modify, estate, rri, CMD_UPDATE, slot, &new_key, now, doc);
 	result = docstore_update(&modify->writer, key, seen, moved ? &new_key : NULL, doc, now, &etag, newest);
 	if (wanted && result == DOC_DONE)
 		show_etag(modify, slot, etag);

@@ -1,0 +1,71 @@
+-- Collections as partitions beside tables, and documents as the other side of joins, MERGE and subqueries that change or
+-- lock rows.
+SET client_min_messages = warning;
+CREATE EXTENSION IF NOT EXISTS docstore;
+RESET client_min_messages;
+
+SELECT docstore.create_collection('early', false);
+SELECT docstore.create_collection('late', false);
+CREATE TABLE parts (id text COLLATE "C", doc jsonb) PARTITION BY RANGE (id);
+CREATE FOREIGN TABLE early PARTITION OF parts FOR VALUES FROM ('a') TO ('m') SERVER docstore OPTIONS (collection 'early');
+CREATE FOREIGN TABLE late PARTITION OF parts FOR VALUES FROM ('m') TO ('t') SERVER docstore OPTIONS (collection 'late');
+CREATE TABLE rest PARTITION OF parts FOR VALUES FROM ('t') TO ('zzz');
+INSERT INTO parts SELECT c || i, to_jsonb(i) FROM unnest('{a,b,m,n,t,u}'::text[]) AS c, generate_series(1, 3) AS i;
+
+-- Each row is locked where it lies.
+SELECT tableoid::regclass, id, doc FROM parts WHERE doc::int >= 2 ORDER BY doc, id FOR UPDATE;
+SELECT id FROM parts ORDER BY doc DESC, id LIMIT 2 FOR SHARE SKIP LOCKED;
+UPDATE parts SET doc = to_jsonb(doc::int * 10) WHERE doc::int > 2 RETURNING tableoid::regclass, id, doc;
+DELETE FROM parts WHERE id LIKE '%1' RETURNING id;
+-- A document does not leave its partition by an UPDATE; within it the id may change.
+UPDATE parts SET id = 'z' || id WHERE id = 'a2';
+UPDATE early SET id = 'z' || id WHERE id = 'a2';
+UPDATE parts SET id = 'a' || id WHERE id = 'a2' RETURNING *;
+SELECT * FROM parts ORDER BY id;
+
+-- A collection joined with another, and with tables.
+WITH u AS (UPDATE early SET doc = to_jsonb(l.doc::int + early.doc::int) FROM late AS l WHERE l.id = 'm3' AND l.doc = early.doc
+	RETURNING early.id, early.doc, l.id AS late) SELECT * FROM u ORDER BY id;
+WITH d AS (DELETE FROM early USING late AS l WHERE early.doc = l.doc RETURNING early.id) SELECT * FROM d ORDER BY id;
+CREATE TABLE numbers (id text PRIMARY KEY, n int);
+INSERT INTO numbers VALUES ('m2', 1), ('m9', 2);
+MERGE INTO numbers USING late ON numbers.id = late.id
+	WHEN MATCHED THEN UPDATE SET n = numbers.n + late.doc::int WHEN NOT MATCHED THEN INSERT VALUES (late.id, late.doc::int);
+SELECT * FROM numbers ORDER BY id;
+MERGE INTO late USING numbers ON numbers.id = late.id WHEN MATCHED THEN DELETE;
+WITH changed AS (UPDATE late SET doc = '5' WHERE id = 'm2' RETURNING id, doc) SELECT * FROM changed JOIN numbers USING (id);
+
+-- Locks in subqueries, views, without an id column.
+SELECT id FROM numbers WHERE EXISTS (SELECT FROM late WHERE late.id = numbers.id FOR UPDATE) ORDER BY id;
+SELECT id, (SELECT doc FROM late WHERE late.id = numbers.id FOR SHARE) FROM numbers ORDER BY id;
+CREATE VIEW small AS SELECT id, doc FROM late WHERE doc::int < 10;
+SELECT id FROM small ORDER BY id FOR UPDATE;
+CREATE FOREIGN TABLE documents (doc jsonb) SERVER docstore OPTIONS (collection 'late');
+SELECT * FROM documents ORDER BY doc LIMIT 2 FOR KEY SHARE;
+BEGIN;
+DECLARE c CURSOR FOR SELECT id FROM late ORDER BY id FOR UPDATE;
+FETCH 1 FROM c;
+UPDATE late SET doc = '1' WHERE CURRENT OF c;
+ROLLBACK;
+BEGIN READ ONLY;
+SELECT id FROM late FOR UPDATE;
+ROLLBACK;
+SELECT id, count(*) FROM late GROUP BY id FOR UPDATE;
+
+-- A plan that is kept sees a trigger that is added, and one that is dropped.
+PREPARE change AS UPDATE late SET doc = to_jsonb(doc::int + 1) WHERE id = $1 RETURNING doc;
+EXECUTE change('n2');
+CREATE FUNCTION speak() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	RAISE NOTICE '% becomes %', OLD.doc, NEW.doc;
+	RETURN NEW;
+END $$;
+CREATE TRIGGER speak BEFORE UPDATE ON late FOR EACH ROW EXECUTE FUNCTION speak();
+EXECUTE change('n2');
+DROP TRIGGER speak ON late;
+EXECUTE change('n2');
+
+SET client_min_messages = warning;
+SELECT docstore.drop_collection('early', true), docstore.drop_collection('late', true);
+DROP TABLE parts, numbers;
+DROP FUNCTION speak;
