@@ -120,7 +120,8 @@ read_back(DocMark *mark, uint64 at, void *data, Size len)
 		in_memory = len;
 	else if (at < mark->spilled)
 		in_memory = Min(len, mark->spilled - at);
-	memcpy(data, mark->memory + at, in_memory);
+	if (in_memory > 0)
+		memcpy(data, mark->memory + at, in_memory);
 	if (in_memory < len)
 	{
 		read_file(mark, at + in_memory, (char *) data + in_memory, len - in_memory);
