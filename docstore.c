@@ -9,6 +9,7 @@
 #include "miscadmin.h"
 
 #include "fdw/collection.h"
+#include "fdw/owner.h"
 #include "store/journal_wal.h"
 #include "store/store.h"
 #include "worker/compactor.h"
@@ -33,4 +34,5 @@ _PG_init(void)
 	docstore_launcher_register();
 	docstore_compactor_register();
 	docstore_collection_init();
+	docstore_owner_init();
 }

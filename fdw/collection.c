@@ -49,6 +49,7 @@
 #include "utils/timestamp.h"
 
 #include "fdw/import.h"
+#include "fdw/owner.h"
 #include "fdw/write.h"
 #include "store/compat.h"
 #include "store/predicate.h"
@@ -117,6 +118,30 @@ catalog_table(void)
 		catalog_oid = extension_relation("collection");
 	}
 	return catalog_oid;
+}
+
+Oid
+docstore_collection_catalog(void)
+{
+	return catalog_table();
+}
+
+/* Anybody may have a table of that name where the extension is not: look at whose it is. */
+static bool
+is_catalog(Oid relid)
+{
+	Oid extension = getExtensionOfObject(RelationRelationId, relid);
+
+	return OidIsValid(extension) && extension == get_extension_oid("docstore", true);
+}
+
+bool
+docstore_collection_installed(void)
+{
+	Oid schema = get_namespace_oid(SCHEMA, true);
+	Oid relid = OidIsValid(schema) ? get_relname_relid("collection", schema) : InvalidOid;
+
+	return OidIsValid(relid) && is_catalog(relid);
 }
 
 static void
@@ -402,6 +427,7 @@ add(const char *name, Oid owner, TimestampTz created)
 	CatalogTupleInsert(catalog, heap_form_tuple(RelationGetDescr(catalog), values, nulls));
 	table_close(catalog, NoLock);
 	changed(catalog_table());
+	docstore_owner_added(owner);
 }
 
 Datum
@@ -488,11 +514,9 @@ relation_owner(Oid relid)
 	return owner;
 }
 
-Datum
-docstore_drop_collection(PG_FUNCTION_ARGS)
+void
+docstore_collection_drop(const char *name, bool cascade)
 {
-	char *name;
-	bool cascade;
 	DocCollection collection;
 	ObjectAddresses *objects = new_object_addresses();
 	Relation catalog;
@@ -500,13 +524,6 @@ docstore_drop_collection(PG_FUNCTION_ARGS)
 	ListCell *lc;
 	List *oids;
 
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
-		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("arguments must not be null")));
-	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	cascade = PG_GETARG_BOOL(1);
-
-	PreventCommandIfReadOnly("docstore.drop_collection()");
-	docstore_require_preload();
 	docstore_collection_get(name, NoLock, &collection);
 	docstore_collection_check_owner(&collection);
 
@@ -543,32 +560,56 @@ docstore_drop_collection(PG_FUNCTION_ARGS)
 	docstore_write_dropped(collection.storage, GetCurrentCommandId(true));
 	docstore_predicate_dropped(collection.storage);
 	changed(catalog_table());
+}
+
+Datum
+docstore_drop_collection(PG_FUNCTION_ARGS)
+{
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("arguments must not be null")));
+	PreventCommandIfReadOnly("docstore.drop_collection()");
+	docstore_require_preload();
+	docstore_collection_drop(text_to_cstring(PG_GETARG_TEXT_PP(0)), PG_GETARG_BOOL(1));
+	docstore_owners_changed();
 	PG_RETURN_VOID();
+}
+
+/* Replaces one column of a collection's row.  The collection is locked AccessExclusive. */
+static void
+replace_column(const char *name, int column, Datum value)
+{
+	Relation catalog = table_open(catalog_table(), RowExclusiveLock);
+	HeapTuple tuple = find_tuple(catalog, name, NULL);
+	Datum values[NATTS] = {0};
+	bool nulls[NATTS] = {false};
+	bool replace[NATTS] = {false};
+
+	if (tuple == NULL)
+		elog(ERROR, "collection \"%s\" is gone", name);
+	values[column - 1] = value;
+	replace[column - 1] = true;
+	tuple = heap_modify_tuple(tuple, RelationGetDescr(catalog), values, nulls, replace);
+	CatalogTupleUpdate(catalog, &tuple->t_self, tuple);
+	table_close(catalog, NoLock);
+	changed(catalog_table());
+}
+
+void
+docstore_collection_set_owner(const char *name, Oid owner)
+{
+	lock_name(name, AccessExclusiveLock);
+	replace_column(name, ATT_OWNER, ObjectIdGetDatum(owner));
 }
 
 void
 docstore_collection_truncate(const DocTable *table)
 {
 	DocCollection collection;
-	Relation catalog;
-	HeapTuple tuple;
-	Datum values[NATTS] = {0};
-	bool nulls[NATTS] = {false};
-	bool replace[NATTS] = {false};
 
 	docstore_collection_of(table, AccessExclusiveLock, &collection);
-	catalog = table_open(catalog_table(), RowExclusiveLock);
-	tuple = find_tuple(catalog, collection.name, NULL);
-	if (tuple == NULL)
-		elog(ERROR, "collection \"%s\" is gone", collection.name);
-	values[ATT_STORAGE - 1] = Int64GetDatum((int64) new_storage());
-	replace[ATT_STORAGE - 1] = true;
-	tuple = heap_modify_tuple(tuple, RelationGetDescr(catalog), values, nulls, replace);
-	CatalogTupleUpdate(catalog, &tuple->t_self, tuple);
-	table_close(catalog, NoLock);
-	docstore_write_dropped(collection.storage, GetCurrentCommandId(true));
+	replace_column(collection.name, ATT_STORAGE, Int64GetDatum((int64) new_storage()));
 	docstore_predicate_dropped(collection.storage);
-	changed(catalog_table());
+	docstore_write_dropped(collection.storage, GetCurrentCommandId(true));
 }
 
 /*
@@ -644,7 +685,8 @@ docstore_collection_trigger(PG_FUNCTION_ARGS)
 		return PointerGetDatum(heap_modify_tuple_by_cols(data->tg_trigtuple, RelationGetDescr(data->tg_relation), 1, &column,
 														 &storage, &isnull));
 	}
-	CacheInvalidateRelcache(data->tg_relation);
+	changed(RelationGetRelid(data->tg_relation));
+	docstore_owners_changed();
 	return PointerGetDatum(NULL);
 }
 
@@ -679,10 +721,7 @@ object_access(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id, 
 	{
 		Oid schema = get_namespace_oid(SCHEMA, true);
 
-		/* Anybody may have a table of that name where the extension is not: look at whose it is. */
-		if (OidIsValid(schema) && object_id == get_relname_relid("collection", schema) &&
-			OidIsValid(getExtensionOfObject(class_id, object_id)) &&
-			getExtensionOfObject(class_id, object_id) == get_extension_oid("docstore", true))
+		if (OidIsValid(schema) && object_id == get_relname_relid("collection", schema) && is_catalog(object_id))
 		{
 			ListCell *lc;
 

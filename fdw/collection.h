@@ -51,6 +51,13 @@ extern void docstore_collection_check_owner(const DocCollection *collection);
 extern void docstore_collection_truncate(const DocTable *table);
 /* Makes a table's collection, if there is none, for documents that are restored before the catalog. */
 extern void docstore_collection_foretell(const DocTable *table);
+/* Drops it with its documents and foreign tables, as docstore.drop_collection; checks the rights. */
+extern void docstore_collection_drop(const char *name, bool cascade);
+/* Locks; the rights are the caller's business, and docstore_owners_changed. */
+extern void docstore_collection_set_owner(const char *name, Oid owner);
+/* Is the extension installed in this database?  The oid of its table docstore.collection, or an error. */
+extern bool docstore_collection_installed(void);
+extern Oid docstore_collection_catalog(void);
 /* Palloc'ed DocCollections, in order of their names. */
 extern List *docstore_collection_list(void);
 

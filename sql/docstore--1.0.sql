@@ -55,6 +55,10 @@ AS 'MODULE_PATHNAME', 'docstore_create_collection' LANGUAGE C;
 CREATE FUNCTION docstore.drop_collection(name text, cascade boolean DEFAULT false) RETURNS void
 AS 'MODULE_PATHNAME', 'docstore_drop_collection' LANGUAGE C;
 
+-- Gives a collection to another role, which the caller must be a member of.  Its foreign tables keep their owners.
+CREATE FUNCTION docstore.set_owner(collection text, new_owner regrole) RETURNS void
+AS 'MODULE_PATHNAME', 'docstore_set_owner' LANGUAGE C STRICT;
+
 -- Inserts or replaces a document and returns its etag.  With an expected etag (0: there is no such document) it raises
 -- 40001 if the document has another.  For the collection's owner and members of that role.
 CREATE FUNCTION docstore.put(collection text, id text, doc jsonb, expected_etag bigint DEFAULT NULL) RETURNS bigint
