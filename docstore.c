@@ -12,6 +12,7 @@
 #include "fdw/owner.h"
 #include "store/journal_wal.h"
 #include "store/store.h"
+#include "store/template.h"
 #include "worker/compactor.h"
 #include "worker/launcher.h"
 
@@ -35,4 +36,5 @@ _PG_init(void)
 	docstore_compactor_register();
 	docstore_collection_init();
 	docstore_owner_init();
+	docstore_template_init();
 }

@@ -37,8 +37,6 @@
 #include "fdw/write.h"
 #include "store/predicate.h"
 
-/* How many bytes of lines one batch may hold together, unless it is one. */
-#define BATCH_BYTES (1024 * 1024)
 #define READ_BYTES (64 * 1024)
 
 PG_FUNCTION_INFO_V1(docstore_export);
@@ -439,7 +437,7 @@ add_line(Import *import, bool as_exported)
 	document_key_init(&import->keys[import->n], import->collection.storage, id, len);
 	import->docs[import->n++] = doc;
 	import->batch_bytes += VARSIZE(doc);
-	if (import->n == DOCSTORE_MAX_BATCH || import->batch_bytes > BATCH_BYTES)
+	if (import->n == DOCSTORE_MAX_BATCH || import->batch_bytes > docstore_batch_bytes())
 		write_batch(import);
 }
 

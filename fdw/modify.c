@@ -58,9 +58,6 @@ typedef struct DocModify
 	MemoryContext temp; /* until the next row */
 } DocModify;
 
-/* How many bytes of documents one batch may hold together, unless it is one. */
-#define BATCH_BYTES (1024 * 1024)
-
 /* The junk column of the version: what core calls it for tables, which may be in the same query. */
 #define VERSION_NAME "ctid"
 
@@ -368,7 +365,7 @@ docstore_exec_batch_insert(EState *estate, ResultRelInfo *rri, TupleTableSlot **
 		docs[in] = doc_build_new(modify->table, slots[i]);
 		bytes += VARSIZE_ANY(docs[in]);
 		in++;
-		if (in == DOCSTORE_MAX_BATCH || i == n - 1 || bytes > BATCH_BYTES)
+		if (in == DOCSTORE_MAX_BATCH || i == n - 1 || bytes > docstore_batch_bytes())
 		{
 			docstore_insert_many(&modify->writer, in, keys, docs, now, etags);
 			in = 0;

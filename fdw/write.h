@@ -18,6 +18,13 @@
 /* How many documents one call may insert: each may need a stripe lock of its own. */
 #define DOCSTORE_MAX_BATCH 64
 
+/* How many bytes of documents a batch may hold before the last one is added: such a batch always fits into a memtable. */
+static inline Size
+docstore_batch_bytes(void)
+{
+	return Min((Size) 1024 * 1024, (Size) docstore_memtable_size_kb * 1024 / 8);
+}
+
 /* What a statement's writes have in common. */
 typedef struct DocWriter
 {

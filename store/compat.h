@@ -108,14 +108,16 @@
 #define docstore_collation_is_c(collation) lc_collate_is_c(collation)
 #endif
 
-/* ---- rights (fdw/collection.c, fdw/owner.c) ---- */
+/* ---- rights (fdw/collection.c, fdw/owner.c, store/template.c) ---- */
 
 #if PG_VERSION_NUM >= 160000
+#define docstore_owns_database(database, role) object_ownercheck(DatabaseRelationId, database, role)
 #include "catalog/pg_foreign_server.h"
 #define docstore_owns_relation(relid, role) object_ownercheck(RelationRelationId, relid, role)
 #define docstore_server_aclcheck(server, role, mode) object_aclcheck(ForeignServerRelationId, server, role, mode)
 #define docstore_check_can_be_role(member, role) check_can_set_role(member, role)
 #else
+#define docstore_owns_database(database, role) pg_database_ownercheck(database, role)
 #define docstore_check_can_be_role(member, role) check_is_member_of_role(member, role)
 #define docstore_owns_relation(relid, role) pg_class_ownercheck(relid, role)
 #define docstore_server_aclcheck(server, role, mode) pg_foreign_server_aclcheck(server, role, mode)

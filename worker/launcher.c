@@ -34,11 +34,14 @@
 
 #define SWEEP_MS 60000
 
-/* For finding keys, whoever wrote them. */
+/*
+ * For finding keys, whoever wrote them.  But not those of transactions in progress: CREATE DATABASE copies the
+ * template's documents before it makes the database (store/template.c).
+ */
 static LsmVisible
 anything(void *arg, const LsmStamp *stamp, volatile uint8_t *hint)
 {
-	return LSM_VISIBLE;
+	return docstore_fate(stamp, hint) == DOCSTORE_FATE_RUNNING ? LSM_INVISIBLE : LSM_VISIBLE;
 }
 
 /* The databases that own documents, by jumping from the first key of one to the next. */
@@ -82,10 +85,13 @@ static List *
 existing_databases(void)
 {
 	Relation rel = table_open(DatabaseRelationId, AccessShareLock);
-	TableScanDesc scan = table_beginscan_catalog(rel, 0, NULL);
+	TableScanDesc scan;
 	List *result = NIL;
 	HeapTuple tuple;
 
+	/* Taken before, it might not show whose documents have just been committed. */
+	InvalidateCatalogSnapshot();
+	scan = table_beginscan_catalog(rel, 0, NULL);
 	while ((tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
 		result = lappend_oid(result, ((Form_pg_database) GETSTRUCT(tuple))->oid);
 	table_endscan(scan);
@@ -130,8 +136,8 @@ sweep(void *arg)
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	/*
-	 * Who owns documents is asked first: a database that appears in between has
-	 * none yet, and one whose row we do not see is gone for good.
+	 * Who owns documents is asked first: a database that appears in between had
+	 * none that count, and one whose row we do not see is gone for good.
 	 */
 	gone = databases_with_documents();
 	if (gone != NIL)
