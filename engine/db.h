@@ -185,6 +185,16 @@ extern void lsm_snapshot_release(LsmDb *db, uint64_t seq);
 extern LsmStatus lsm_range_stats(LsmDb *db, LsmSlice lower, LsmSlice upper, uint64_t *bytes, uint64_t *entries,
 								 LsmError *err);
 
+/*
+ * Cuts [lower, upper) into at most `parts` parts of about the same size on disk,
+ * as far as files can tell: *cuts keys within the range, ascending, go to keys
+ * (storage that is used again), from where lsm_split_next takes one after the other.
+ */
+extern LsmStatus lsm_range_split(LsmDb *db, LsmSlice lower, LsmSlice upper, int parts, LsmBuf *keys, int *cuts,
+								 LsmError *err);
+/* The first key of what lsm_range_split made, which borrows from it and goes on behind that key. */
+extern LsmSlice lsm_split_next(LsmSlice *keys);
+
 /* ---- background work ---- */
 
 /* One piece of work if any is due: a flush, else a compaction (which stops for flushes). */
