@@ -47,6 +47,8 @@
 /* Most lookups find their block cached. */
 #define LOOKUP_PAGES 0.25
 #define TEXT_GREATER_OPERATOR 666
+/* Of so few entries in a range the files know no more than that they are few. */
+#define FEW_ENTRIES 1000
 
 /* RelOptInfo.fdw_private */
 typedef struct DocRel
@@ -56,6 +58,8 @@ typedef struct DocRel
 	double bytes; /* on disk */
 	List *seeks;  /* of the restrictions */
 } DocRel;
+
+static void estimate_rows(PlannerInfo *root, RelOptInfo *rel);
 
 static void
 add_unique_id(RelOptInfo *rel, const DocTable *table)
@@ -124,7 +128,7 @@ docstore_get_rel_size(PlannerInfo *root, RelOptInfo *rel, Oid relid)
 	if (private->table->id != 0 && get_collation_isdeterministic(private->table->id_collation))
 		add_unique_id(rel, private->table);
 	private->seeks = doc_seek_choose(root, rel, private->table, rel->baserestrictinfo);
-	set_baserel_size_estimates(root, rel);
+	estimate_rows(root, rel);
 }
 
 /* The part of the collection that bounds leave: from the files if they are constants, else as the planner guesses. */
@@ -167,11 +171,32 @@ bounds_fraction(PlannerInfo *root, RelOptInfo *rel, List *seeks)
 		if (range.nothing)
 			return 0;
 		docstore_check(lsm_range_stats(docstore_db(), range.lower, range.upper, &bytes, &entries, &err), &err);
-		/* Small numbers say little: files are counted by blocks. */
-		if (entries > 1000)
+		/* Small numbers say little, since files are counted by blocks; but they are small. */
+		if (entries > FEW_ENTRIES)
 			return Min((double) entries / rel->tuples, 1.0);
+		return Min(clauselist_selectivity(root, clauses, rel->relid, JOIN_INNER, NULL), FEW_ENTRIES / rel->tuples);
 	}
 	return clauselist_selectivity(root, clauses, rel->relid, JOIN_INNER, NULL);
+}
+
+/* What bounds leave is known from the files, also before ANALYZE; the planner guesses the rest. */
+static void
+estimate_rows(PlannerInfo *root, RelOptInfo *rel)
+{
+	DocRel *private = rel->fdw_private;
+	List *others = NIL;
+	List *bounds = NIL;
+	ListCell *lc;
+
+	set_baserel_size_estimates(root, rel);
+	if (private->seeks == NIL || ((Seek *) linitial(private->seeks))->op == SEEK_EQ ||
+		((Seek *) linitial(private->seeks))->op == SEEK_ANY)
+		return;
+	foreach (lc, private->seeks)
+		bounds = lappend(bounds, ((Seek *) lfirst(lc))->rinfo);
+	others = list_difference_ptr(rel->baserestrictinfo, bounds);
+	rel->rows = clamp_row_est(rel->tuples * bounds_fraction(root, rel, private->seeks) *
+							  clauselist_selectivity(root, others, 0, JOIN_INNER, NULL));
 }
 
 static void
