@@ -46,8 +46,17 @@ SELECT most_common_vals IS NULL AS no_common, (histogram_bounds::text::text[])[1
 	(histogram_bounds::text::text[])[11] > 'thing/054000' AS high FROM pg_stats WHERE tablename = 'thing_facts' AND attname = 'id';
 
 -- After large deletions, once they are compacted, the files know better than an old ANALYZE.
+-- (They are when no snapshot sees them any more; somebody in the background may still have one.)
 DELETE FROM things WHERE id >= 'thing/006000';
-SELECT docstore.compact('things');
+DO $$
+BEGIN
+	FOR i IN 1..300 LOOP
+		PERFORM docstore.compact('things');
+		EXIT WHEN near(estimate('SELECT * FROM things'), 6000) = 'near';
+		PERFORM pg_sleep(0.1);
+		COMMIT;
+	END LOOP;
+END $$;
 SELECT near(estimate('SELECT * FROM things'), 6000);
 SELECT estimate('SELECT * FROM thing_facts') < 9000 AS shrunk;
 ANALYZE thing_facts;
