@@ -390,7 +390,7 @@ perform(DocWriter *writer, Change *changes, int n, TimestampTz modified, LsmVers
 		docstore_predicate_probe(writer->storage, document_key_slice(changes[0].key), writer->snapshot);
 	for (;;)
 	{
-		bool blocked = false;
+		bool again = false;
 		bool nothing = false;
 		bool any = false;
 		bool full = false;
@@ -401,7 +401,7 @@ perform(DocWriter *writer, Change *changes, int n, TimestampTz modified, LsmVers
 		lsm_batch_clear(&batch);
 		for (int i = 0; i < n; i++)
 			changes[i].write = false;
-		for (int i = 0; i < n && !blocked && !nothing; i++)
+		for (int i = 0; i < n && !again && !nothing; i++)
 		{
 			Change *change = &changes[i];
 
@@ -409,7 +409,7 @@ perform(DocWriter *writer, Change *changes, int n, TimestampTz modified, LsmVers
 			if (change->sight.blocked)
 			{
 				if (wait_turn(writer, change))
-					blocked = true;
+					again = true;
 				else
 				{
 					change->result = DOC_LOCKED;
@@ -436,8 +436,8 @@ perform(DocWriter *writer, Change *changes, int n, TimestampTz modified, LsmVers
 						change->mode = (LockTupleMode) lock_mode(change);
 						change->kind = CHANGE_LOCK;
 						change->doc = NULL;
+						change->want_found = again = true;
 						n = 1;
-						blocked = true;
 					}
 					/* Of a move only the whole makes sense. */
 					nothing = !change->write;
@@ -446,6 +446,9 @@ perform(DocWriter *writer, Change *changes, int n, TimestampTz modified, LsmVers
 					decide_put(writer, change);
 					break;
 			}
+			/* The value is only needed if it is another than the one seen, which is rare: look again. */
+			if (change->result == DOC_NEWER && !change->want_found)
+				change->want_found = again = true;
 			if (!change->write)
 				continue;
 			any = true;
@@ -454,7 +457,7 @@ perform(DocWriter *writer, Change *changes, int n, TimestampTz modified, LsmVers
 			if (change->kind != CHANGE_LOCK || change->record)
 				add_record(writer, change, modified);
 		}
-		if (blocked)
+		if (again)
 			continue;
 		if (!any)
 			break;
@@ -473,14 +476,6 @@ perform(DocWriter *writer, Change *changes, int n, TimestampTz modified, LsmVers
 	leave_queues(changes, given);
 	if (batch.count > 0)
 		lsm_throttle(db, batch.memtable_cost);
-	/* The value is only needed if it is another than the one seen, which is rare: look twice then. */
-	if (changes[0].result == DOC_NEWER)
-	{
-		Sight sight;
-
-		doc_look(changes[0].key, (int) changes[0].mode, &writer->found, &sight);
-		Assert(sight.exists && sight.version.seq == newer->seq);
-	}
 	for (int i = 0; i < n; i++)
 		if (changes[i].write && changes[i].kind != CHANGE_LOCK)
 			docstore_predicate_wrote(writer->storage, document_key_slice(changes[i].key));
