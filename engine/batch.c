@@ -8,15 +8,28 @@
 #include "engine/coding.h"
 #include "engine/memtable.h"
 
-/* An empty batch has no bytes at all; the header comes with the first record. */
+#define NUMBER_SIZE 8
+
+static void
+put_big_endian(char *dst, uint64_t value)
+{
+	for (int i = NUMBER_SIZE - 1; i >= 0; i--)
+	{
+		dst[i] = (char) (value & 0xff);
+		value >>= 8;
+	}
+}
+
+/* An empty batch has no bytes at all; the header comes with the first record.  The key gets `more` zeros behind it. */
 static bool
-start_record(LsmBatch *batch, LsmType type, LsmSlice key, size_t value_len)
+start_record(LsmBatch *batch, LsmType type, LsmSlice key, size_t more, size_t value_len)
 {
 	static const char zeros[LSM_BATCH_HEADER];
-	size_t need = LSM_BATCH_HEADER + 1 + 2 * LSM_VARINT32_MAX + key.len + value_len;
+	size_t key_len = key.len + more;
+	size_t need = LSM_BATCH_HEADER + 1 + 2 * LSM_VARINT32_MAX + key_len + value_len;
 	char tag = (char) type;
 
-	if (key.len > UINT32_MAX || value_len > UINT32_MAX || batch->count == UINT32_MAX)
+	if (key_len > UINT32_MAX || value_len > UINT32_MAX || batch->count == UINT32_MAX)
 		return false;
 	if (!lsm_buf_reserve(&batch->rep, need))
 		return false;
@@ -24,11 +37,12 @@ start_record(LsmBatch *batch, LsmType type, LsmSlice key, size_t value_len)
 	if (batch->rep.len == 0)
 		lsm_buf_append(&batch->rep, zeros, sizeof(zeros));
 	lsm_buf_append(&batch->rep, &tag, 1);
-	lsm_buf_put_varint32(&batch->rep, (uint32_t) key.len);
+	lsm_buf_put_varint32(&batch->rep, (uint32_t) key_len);
 	lsm_buf_append(&batch->rep, key.data, key.len);
+	lsm_buf_append(&batch->rep, zeros, more);
 	batch->count++;
 	lsm_put_fixed32(batch->rep.data + 8, batch->count);
-	batch->memtable_cost += lsm_memtable_cost(key.len, value_len);
+	batch->memtable_cost += lsm_memtable_cost(key_len, value_len);
 	return true;
 }
 
@@ -38,12 +52,14 @@ lsm_batch_clear(LsmBatch *batch)
 	batch->rep.len = 0;
 	batch->count = 0;
 	batch->memtable_cost = 0;
+	batch->numbered.len = 0;
 }
 
 void
 lsm_batch_free(LsmBatch *batch)
 {
 	lsm_buf_free(&batch->rep);
+	lsm_buf_free(&batch->numbered);
 	lsm_batch_clear(batch);
 }
 
@@ -52,7 +68,7 @@ lsm_batch_put2(LsmBatch *batch, LsmSlice key, LsmSlice value1, LsmSlice value2)
 {
 	size_t value_len = value1.len + value2.len;
 
-	if (!start_record(batch, LSM_TYPE_VALUE, key, value_len))
+	if (!start_record(batch, LSM_TYPE_VALUE, key, 0, value_len))
 		return false;
 	lsm_buf_put_varint32(&batch->rep, (uint32_t) value_len);
 	lsm_buf_append(&batch->rep, value1.data, value1.len);
@@ -69,7 +85,22 @@ lsm_batch_put(LsmBatch *batch, LsmSlice key, LsmSlice value)
 bool
 lsm_batch_delete(LsmBatch *batch, LsmSlice key)
 {
-	return start_record(batch, LSM_TYPE_DELETION, key, 0);
+	return start_record(batch, LSM_TYPE_DELETION, key, 0, 0);
+}
+
+bool
+lsm_batch_put_numbered(LsmBatch *batch, LsmSlice key, uint32_t of, LsmSlice value)
+{
+	LsmNumbered numbered = {batch->count, of, 0};
+
+	if (!lsm_buf_reserve(&batch->numbered, sizeof(numbered)) ||
+		!start_record(batch, LSM_TYPE_VALUE, key, NUMBER_SIZE, value.len))
+		return false;
+	numbered.offset = (uint32_t) (batch->rep.len - NUMBER_SIZE);
+	lsm_buf_append(&batch->numbered, &numbered, sizeof(numbered));
+	lsm_buf_put_varint32(&batch->rep, (uint32_t) value.len);
+	lsm_buf_append(&batch->rep, value.data, value.len);
+	return true;
 }
 
 bool
@@ -97,8 +128,12 @@ lsm_batch_join(LsmBatch *batch, const LsmBatch *src)
 void
 lsm_batch_set_sequence(LsmBatch *batch, uint64_t seq)
 {
+	const LsmNumbered *numbered = (const LsmNumbered *) batch->numbered.data;
+
 	if (batch->count > 0)
 		lsm_put_fixed64(batch->rep.data, seq);
+	for (size_t i = 0; i < lsm_batch_numbered_count(batch); i++)
+		put_big_endian(batch->rep.data + numbered[i].offset, seq + numbered[i].of);
 }
 
 bool

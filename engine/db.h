@@ -103,6 +103,8 @@ extern LsmStatus lsm_open_handle(LsmDb *db, LsmDb **other, LsmError *err);
 extern LsmStatus lsm_write(LsmDb *db, LsmBatch *batch, bool sync, uint64_t *first_seq, LsmError *err);
 /* Puts a batch into the memtable only, not into the journal (row locks). */
 extern LsmStatus lsm_write_unlogged(LsmDb *db, LsmBatch *batch, uint64_t *first_seq, LsmError *err);
+/* The highest sequence given out so far. */
+extern uint64_t lsm_last_sequence(LsmDb *db);
 /* Waits, without a lock, until `cost` bytes fit: rotates the memtable or waits for the flush.  Cheap when there is room.
  * LSM_INTERRUPTED, or the reason why there never will be room. */
 extern LsmStatus lsm_make_room(LsmDb *db, size_t cost, LsmError *err);

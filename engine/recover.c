@@ -21,13 +21,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/coding.h"
 #include "engine/compact.h"
 #include "engine/install.h"
 #include "engine/spill.h"
 #include "engine/work.h"
 #include "engine/write.h"
-
-#define SEQUENCE_GAP (UINT64_C(1) << 20)
 
 typedef struct Recovery
 {
@@ -225,7 +224,7 @@ replay_batch(void *arg, LsmSlice rep, LsmError *err)
 {
 	Recovery *r = arg;
 	LsmDb *db = r->db;
-	LsmBatch spilled = {{0}, 0, 0};
+	LsmBatch spilled = {0};
 	const LsmBatch *insert;
 	LsmStatus status;
 	LsmMemRoom room;
@@ -236,8 +235,16 @@ replay_batch(void *arg, LsmSlice rep, LsmError *err)
 	if (lsm_stopping(db))
 		return lsm_fail(err, LSM_INTERRUPTED, 0, NULL, 0, "recovery was interrupted");
 	status = measure(rep, &batch, &seq, err);
-	if (status != LSM_OK || batch.count == 0)
+	if (status != LSM_OK)
 		return status;
+	if (batch.count == 0)
+	{
+		/* only says how far numbers are given out (write.c) */
+		seq = lsm_get_fixed64(rep.data);
+		if (seq <= LSM_MAX_SEQUENCE && seq > r->last_seq)
+			r->last_seq = seq;
+		return LSM_OK;
+	}
 	if (seq + batch.count - 1 > LSM_MAX_SEQUENCE)
 		return lsm_fail(err, LSM_CORRUPT, 0, NULL, 0, "a batch in the journal has a sequence number that is too large");
 	if (seq + batch.count - 1 > r->last_seq)
@@ -396,7 +403,7 @@ recover(Recovery *r, LsmError *err)
 			return status;
 	}
 	if (existed && db->journal->concurrent)
-		r->last_seq += SEQUENCE_GAP;
+		r->last_seq += LSM_SEQUENCE_GAP;
 	/*
 	 * What was replayed stays in the memtable, unless part of it is in tables
 	 * already (then the position must move on), or a torn log would have to be read

@@ -107,9 +107,10 @@ lsm_spill_forget_memtable(LsmDb *db, LsmMemtable *memtable)
 	lsm_iter_close(it);
 }
 
-/* One record of the batch that goes into the memtable. */
+/* One record of the batch that goes into the memtable.  Numbered keys have small values. */
 static LsmStatus
-spill_record(LsmDb *db, const LsmBatchReader *record, LsmBatch *out, int *spills, LsmError *err)
+spill_record(LsmDb *db, const LsmBatchReader *record, const LsmNumbered *numbered, LsmBatch *out, int *spills,
+			 LsmError *err)
 {
 	char head[LSM_STAMP_MAX_SIZE + LSM_SPILL_REF_SIZE];
 	LsmSlice payload;
@@ -120,6 +121,12 @@ spill_record(LsmDb *db, const LsmBatchReader *record, LsmBatch *out, int *spills
 
 	if (record->type == LSM_TYPE_DELETION)
 		return lsm_batch_delete(out, record->key) ? LSM_OK : lsm_no_memory(err);
+	if (numbered != NULL)
+	{
+		LsmSlice key = lsm_slice(record->key.data, record->key.len - sizeof(uint64_t));
+
+		return lsm_batch_put_numbered(out, key, numbered->of, record->value) ? LSM_OK : lsm_no_memory(err);
+	}
 	if (!lsm_spill_wanted(db, record->value.len))
 		return lsm_batch_put(out, record->key, record->value) ? LSM_OK : lsm_no_memory(err);
 	if (!lsm_stamp_decode(record->value, &stamp, &payload))
@@ -160,6 +167,8 @@ any_wanted(LsmDb *db, const LsmBatch *batch)
 LsmStatus
 lsm_spill_batch(LsmDb *db, const LsmBatch *batch, LsmBatch *out, int *spills, LsmError *err)
 {
+	const LsmNumbered *numbered = (const LsmNumbered *) batch->numbered.data;
+	size_t left = lsm_batch_numbered_count(batch);
 	LsmStatus status = LSM_OK;
 	LsmBatchReader reader;
 
@@ -169,8 +178,14 @@ lsm_spill_batch(LsmDb *db, const LsmBatch *batch, LsmBatch *out, int *spills, Ls
 	if (!lsm_batch_reader_init(&reader, lsm_buf_slice(&batch->rep)))
 		return lsm_fail(err, LSM_INVALID, 0, NULL, 0, "bad batch");
 	lsm_batch_clear(out);
-	while (status == LSM_OK && (status = lsm_batch_next(&reader, err)) == LSM_OK)
-		status = spill_record(db, &reader, out, spills, err);
+	for (uint32_t i = 0; status == LSM_OK && (status = lsm_batch_next(&reader, err)) == LSM_OK; i++)
+	{
+		bool is_numbered = left > 0 && numbered->at == i;
+
+		status = spill_record(db, &reader, is_numbered ? numbered : NULL, out, spills, err);
+		numbered += is_numbered;
+		left -= is_numbered;
+	}
 	if (status == LSM_NOT_FOUND)
 		return LSM_OK;
 	lsm_spill_forget_batch(db, out);

@@ -18,6 +18,7 @@
 
 #include <assert.h>
 
+#include "engine/coding.h"
 #include "engine/spill.h"
 
 static void
@@ -66,6 +67,24 @@ lsm_insert_batch(LsmDb *db, LsmMemtable *memtable, LsmSlot *slot, LsmMemRoom *ro
 }
 
 /*
+ * Recovery goes on LSM_SEQUENCE_GAP behind the highest number that it finds in the
+ * journal or the manifest.  So that it never hands one out again, the numbers of
+ * what is not in the journal must not run further ahead: now and then an empty
+ * batch says how far they are.
+ */
+static LsmStatus
+log_number(LsmDb *db, uint64_t seq, uint32_t count, LsmError *err)
+{
+	const uint64_t every = LSM_SEQUENCE_GAP / 4;
+	char rep[LSM_BATCH_HEADER] = {0};
+
+	if (seq / every == (seq + count) / every)
+		return LSM_OK;
+	lsm_put_fixed64(rep, seq + count);
+	return db->journal->ops->append(db->journal, lsm_slice(rep, sizeof(rep)), false, err);
+}
+
+/*
  * Puts a batch into the active memtable, and into the journal if asked.
  * mem_batch is what the memtable gets (references instead of large values).
  */
@@ -90,8 +109,12 @@ write_concurrent(LsmDb *db, LsmBatch *batch, LsmBatch *mem_batch, bool logged, b
 	}
 	seq = atomic_fetch_add(&shared->last_seq, batch->count) + 1;
 	lsm_batch_set_sequence(batch, seq);
+	if (mem_batch != batch)
+		lsm_batch_set_sequence(mem_batch, seq);
 	if (logged)
 		status = db->journal->ops->append(db->journal, lsm_buf_slice(&batch->rep), sync, err);
+	else
+		status = log_number(db, seq, batch->count, err);
 	if (status == LSM_OK)
 		lsm_insert_batch(db, memtable, &shared->slots[slot], &room, seq, mem_batch);
 	lsm_unlock(db->env, LSM_LOCK_WRITE);
@@ -119,7 +142,7 @@ lsm_log_batch(LsmDb *db, LsmBatch *batch, uint64_t seq, bool sync, LsmError *err
 }
 
 LsmStatus
-lsm_write_exclusive(LsmDb *db, LsmBatch *batch, const LsmBatch *mem_batch, bool sync, uint64_t *first_seq, LsmError *err)
+lsm_write_exclusive(LsmDb *db, LsmBatch *batch, LsmBatch *mem_batch, bool sync, uint64_t *first_seq, LsmError *err)
 {
 	LsmShared *shared = db->shared;
 	LsmStatus status;
@@ -137,6 +160,8 @@ lsm_write_exclusive(LsmDb *db, LsmBatch *batch, const LsmBatch *mem_batch, bool 
 		status = lsm_log_batch(db, batch, seq, sync, err);
 	if (status == LSM_OK)
 	{
+		if (mem_batch != batch)
+			lsm_batch_set_sequence(mem_batch, seq);
 		lsm_insert_batch(db, lsm_shared_arena(shared, slot), &shared->slots[slot], &room, seq, mem_batch);
 		atomic_store_explicit(&shared->last_seq, seq + batch->count - 1, memory_order_release);
 	}
@@ -178,7 +203,7 @@ write_exclusive_unlogged(LsmDb *db, LsmBatch *batch, uint64_t *first_seq, LsmErr
 static LsmStatus
 write_once(LsmDb *db, LsmBatch *batch, bool logged, bool sync, uint64_t *first_seq, LsmError *err)
 {
-	LsmBatch mem_batch = {{0}, 0, 0};
+	LsmBatch mem_batch = {0};
 	LsmStatus status;
 	int spills;
 
@@ -267,4 +292,10 @@ LsmStatus
 lsm_write_unlogged(LsmDb *db, LsmBatch *batch, uint64_t *first_seq, LsmError *err)
 {
 	return write_batch(db, batch, false, false, first_seq, err);
+}
+
+uint64_t
+lsm_last_sequence(LsmDb *db)
+{
+	return atomic_load(&db->shared->last_seq);
 }

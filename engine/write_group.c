@@ -75,7 +75,10 @@ take_group(LsmDb *db, LsmMemtable *memtable, uint64_t seq, uint32_t *count, int 
 	return last;
 }
 
-/* The group's batches as one; a single one is used as it is.  The links up to `last` do not change meanwhile. */
+/*
+ * The group's batches, with their sequences, as one; a single one is used as it
+ * is.  The links up to `last` do not change meanwhile.
+ */
 static LsmStatus
 join_group(LsmStandalone *s, LsmWriteRequest *last, int taken, LsmBatch **batch, LsmError *err)
 {
@@ -87,8 +90,12 @@ join_group(LsmStandalone *s, LsmWriteRequest *last, int taken, LsmBatch **batch,
 			*batch = r->batch;
 			return LSM_OK;
 		}
-		if (r->taken && !lsm_batch_join(&s->joined, r->batch))
-			return lsm_no_memory(err);
+		if (r->taken)
+		{
+			lsm_batch_set_sequence(r->batch, r->seq);
+			if (!lsm_batch_join(&s->joined, r->batch))
+				return lsm_no_memory(err);
+		}
 		if (r == last)
 			break;
 	}

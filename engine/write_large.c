@@ -61,7 +61,7 @@ lsm_sort_large(LsmDb *db, const LsmBatch *batch, uint64_t seq, LsmOutput *output
 
 /* With the role, MANIFEST and WRITE held; the active memtable is empty and no other one is left. */
 static LsmStatus
-install_large(LsmDb *db, const LsmBatch *batch, uint64_t *first_seq, LsmError *err)
+install_large(LsmDb *db, LsmBatch *batch, uint64_t *first_seq, LsmError *err)
 {
 	LsmShared *shared = db->shared;
 	uint64_t seq = atomic_load(&shared->last_seq) + 1;
@@ -69,6 +69,7 @@ install_large(LsmDb *db, const LsmBatch *batch, uint64_t *first_seq, LsmError *e
 	LsmOutput output;
 	LsmStatus status;
 
+	lsm_batch_set_sequence(batch, seq);
 	lsm_output_init(&output, db, 0, 0, NULL);
 	status = lsm_sort_large(db, batch, seq, &output, err);
 	if (status == LSM_OK)
@@ -97,7 +98,7 @@ install_large(LsmDb *db, const LsmBatch *batch, uint64_t *first_seq, LsmError *e
 }
 
 LsmStatus
-lsm_write_large(LsmDb *db, const LsmBatch *batch, uint64_t *first_seq, LsmError *err)
+lsm_write_large(LsmDb *db, LsmBatch *batch, uint64_t *first_seq, LsmError *err)
 {
 	LsmShared *shared = db->shared;
 	uint64_t seq = 0;

@@ -4,6 +4,7 @@
  *   - The bytes are LevelDB's WriteBatch.
  *   - What is put in comes out, in order, with ascending sequences; joining two
  *     batches is as putting all into one.
+ *   - A numbered key ends in the sequence of the record that it names, whatever the batch's is set to.
  *   - The cost is the sum of the records' costs in the memtable.
  *   - Of foreign bytes nothing is believed: cut short, counted wrong or of unknown
  *     types they are refused, without reading behind their end.
@@ -119,6 +120,56 @@ test_join(uint64_t seed)
 		lsm_batch_free(&part);
 	}
 	CHECK(bad == 0);
+}
+
+static void
+test_numbered(void)
+{
+	LsmBatch batch = {0};
+	LsmBatch joined = {0};
+	LsmBatchReader reader;
+	LsmError err;
+	static const char expected[] = "\x01\x02\x03\x04\x05\x06\x07\x08\x03\0\0\0"
+								   "\x01\x01"
+								   "a"
+								   "\x01"
+								   "1"
+								   "\x01\x0a"
+								   "c/\x08\x07\x06\x05\x04\x03\x02\x03"
+								   "\x02"
+								   "xy"
+								   "\x01\x09"
+								   "d\x08\x07\x06\x05\x04\x03\x02\x01"
+								   "\0";
+
+	CHECK(lsm_batch_put(&batch, str("a"), str("1")));
+	CHECK(lsm_batch_put_numbered(&batch, str("c/"), 2, str("xy")));
+	CHECK(lsm_batch_put_numbered(&batch, str("d"), 0, str("")));
+	CHECK(batch.count == 3 && lsm_batch_numbered_count(&batch) == 2);
+	CHECK(batch.memtable_cost == lsm_memtable_cost(1, 1) + lsm_memtable_cost(10, 2) + lsm_memtable_cost(9, 0));
+	lsm_batch_set_sequence(&batch, 77);
+	lsm_batch_set_sequence(&batch, UINT64_C(0x0807060504030201));
+	CHECK(batch.rep.len == sizeof(expected) - 1 && memcmp(batch.rep.data, expected, sizeof(expected) - 1) == 0);
+
+	/* Joined, they keep the sequences that they had in their own batch. */
+	lsm_batch_set_sequence(&batch, 1);
+	CHECK(lsm_batch_put(&joined, str("first"), str("")) && lsm_batch_join(&joined, &batch));
+	lsm_batch_set_sequence(&joined, 50);
+	CHECK(lsm_batch_reader_init(&reader, lsm_buf_slice(&joined.rep)));
+	for (int i = 0; i < 3; i++)
+		CHECK(lsm_batch_next(&reader, &err) == LSM_OK);
+	CHECK(reader.seq == 52 && reader.key.len == 10 && memcmp(reader.key.data, "c/\0\0\0\0\0\0\0\x03", 10) == 0);
+
+	/* A cleared batch remembers none. */
+	lsm_batch_clear(&batch);
+	CHECK(lsm_batch_put(&batch, str("plain plain plain"), str("plain")));
+	lsm_batch_set_sequence(&batch, UINT64_MAX);
+	CHECK(lsm_batch_reader_init(&reader, lsm_buf_slice(&batch.rep)));
+	lsm_batch_set_sequence(&batch, 9);
+	CHECK(lsm_batch_reader_init(&reader, lsm_buf_slice(&batch.rep)) && lsm_batch_next(&reader, &err) == LSM_OK);
+	CHECK(is(reader.key, "plain plain plain") && is(reader.value, "plain"));
+	lsm_batch_free(&batch);
+	lsm_batch_free(&joined);
 }
 
 /* Reads bytes of any origin from an allocation of their own; returns how it ended, and how many records came. */
@@ -237,6 +288,7 @@ main(int argc, char **argv)
 
 	printf("seed %llu\n", (unsigned long long) seed);
 	test_bytes();
+	test_numbered();
 	test_join(seed);
 	test_foreign(seed);
 	return test_done();

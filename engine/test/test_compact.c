@@ -327,7 +327,7 @@ open_store(void)
 static void
 put(const char *key, const char *value, size_t value_len)
 {
-	LsmBatch batch = {{0}, 0, 0};
+	LsmBatch batch = {0};
 	LsmStatus status;
 	LsmError err;
 
@@ -714,7 +714,7 @@ should_stop(void *arg)
 	asked->calls++;
 	if (asked->other != NULL && asked->calls == 1)
 	{
-		LsmBatch batch = {{0}, 0, 0};
+		LsmBatch batch = {0};
 		LsmError err;
 
 		/* a writer fills a memtable while the compaction runs */

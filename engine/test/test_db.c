@@ -65,7 +65,7 @@ end_dir(void)
 static uint64_t
 put(LsmDb *db, LsmSlice key, LsmSlice value)
 {
-	LsmBatch batch = {{0}, 0, 0};
+	LsmBatch batch = {0};
 	uint64_t seq;
 	LsmError err;
 
@@ -78,7 +78,7 @@ put(LsmDb *db, LsmSlice key, LsmSlice value)
 static uint64_t
 del(LsmDb *db, LsmSlice key)
 {
-	LsmBatch batch = {{0}, 0, 0};
+	LsmBatch batch = {0};
 	uint64_t seq;
 	LsmError err;
 
@@ -215,7 +215,7 @@ test_random_writes(uint64_t seed)
 	MUST(lsm_open(env, &options, &db, &err), &err);
 	for (int round = 0; round < 6000; round++)
 	{
-		LsmBatch batch = {{0}, 0, 0};
+		LsmBatch batch = {0};
 		int n = 1 + (int) (test_random(&random) % 10);
 		uint64_t seq;
 
@@ -285,17 +285,39 @@ count_files(const char *suffix)
 	return n;
 }
 
+/* How many keys "n" + sequence there are; each leads to the record before it. */
+static int
+count_numbered(LsmDb *db, uint64_t *last)
+{
+	LsmScan *scan;
+	LsmError err;
+	int n = 0;
+
+	MUST(lsm_scan_open(db, &newest, text("n"), text("o"), &scan, &err), &err);
+	for (lsm_scan_first(scan); scan->valid; lsm_scan_next(scan), n++)
+	{
+		*last = 0;
+		for (size_t i = 1; i < scan->key.len; i++)
+			*last = *last << 8 | (unsigned char) scan->key.data[i];
+		CHECK(scan->key.len == 9 && *last == scan->version.seq - 1);
+	}
+	MUST(scan->status, &scan->err);
+	lsm_scan_close(scan);
+	return n;
+}
+
 /* A batch no memtable can hold, before and after others, and in the log of a store with larger memtables. */
 static void
 test_large_batches(void)
 {
-	LsmBatch batch = {{0}, 0, 0};
+	LsmBatch batch = {0};
 	size_t big_len = 300 << 10;
 	char *big = malloc(big_len);
 	LsmOptions options;
 	LsmBuf got = {0};
 	uint64_t seq;
 	uint64_t after;
+	uint64_t numbered;
 	LsmError err;
 	LsmDb *db;
 
@@ -310,14 +332,16 @@ test_large_batches(void)
 	lsm_batch_delete(&batch, text("b"));
 	lsm_batch_put(&batch, text("c"), text("first"));
 	lsm_batch_put(&batch, text("c"), text("second"));
+	lsm_batch_put_numbered(&batch, text("n"), 4, text("c"));
 	MUST(lsm_write(db, &batch, true, &seq, &err), &err);
 	after = put(db, text("d"), text("after"));
-	CHECK(after == seq + 5);
+	CHECK(after == seq + 6);
 	for (int round = 0; round < 3; round++)
 	{
 		CHECK(has(db, "a", "new") && has(db, "b", NULL) && has(db, "c", "second") && has(db, "d", "after"));
 		CHECK(lsm_get(db, &newest, text("big"), &got, NULL, &err) == LSM_OK && got.len == big_len &&
 			  memcmp(got.data, big, big_len) == 0);
+		CHECK(count_numbered(db, &numbered) == 1 && numbered == seq + 4);
 		if (round == 0)
 		{
 			lsm_close(db);
@@ -343,6 +367,7 @@ test_large_batches(void)
 	MUST(lsm_open(env, &options, &db, &err), &err);
 	CHECK(has(db, "a", "new") && has(db, "b", NULL) && has(db, "c", "second") && has(db, "e", "after"));
 	CHECK(lsm_get(db, &newest, text("big"), &got, NULL, &err) == LSM_OK && got.len == big_len);
+	CHECK(count_numbered(db, &numbered) == 2 && numbered == seq + 4);
 	lsm_close(db);
 	lsm_batch_free(&batch);
 	lsm_buf_free(&got);
@@ -459,12 +484,12 @@ typedef struct Worker
 	uint64_t reads;
 } Worker;
 
-/* Batches of ten keys that all get the same value. */
+/* Batches of ten keys that all get the same value, and a numbered one. */
 static void *
 writer_main(void *arg)
 {
 	Worker *w = arg;
-	LsmBatch batch = {{0}, 0, 0};
+	LsmBatch batch = {0};
 	LsmError err;
 
 	for (uint32_t i = 1; i <= 1500; i++)
@@ -479,6 +504,7 @@ writer_main(void *arg)
 			snprintf(key, sizeof(key), "w%d-%d", w->number, k);
 			lsm_batch_put(&batch, text(key), lsm_slice(&i, sizeof(i)));
 		}
+		lsm_batch_put_numbered(&batch, text("n"), 9, text(""));
 		while ((status = lsm_write(w->db, &batch, i % 64 == 0, NULL, &err)) == LSM_BUSY)
 			MUST(lsm_make_room(w->db, batch.memtable_cost, &err), &err);
 		MUST(status, &err);
@@ -557,6 +583,7 @@ test_threads(void)
 	_Atomic bool stop = false;
 	LsmOptions options;
 	LsmStats stats;
+	uint64_t numbered;
 	LsmError err;
 	LsmDb *db;
 
@@ -584,7 +611,8 @@ test_threads(void)
 	}
 	CHECK(workers[4].reads > 10);
 	MUST(lsm_stats(db, &stats, &err), &err);
-	CHECK(stats.last_seq == 4 * 1500 * 10);
+	CHECK(stats.last_seq == 4 * 1500 * 11);
+	CHECK(count_numbered(db, &numbered) == 4 * 1500 && numbered == stats.last_seq - 1);
 	CHECK(stats.flushes > 2);
 	CHECK(stats.last_error.status == LSM_OK);
 	lsm_close(db);
@@ -737,7 +765,7 @@ fill(LsmDb *db, LsmShared *shared, int times, int *key_number)
 	memset(big, 'c', sizeof(big));
 	while (atomic_load(&shared->active_generation) < until)
 	{
-		LsmBatch batch = {{0}, 0, 0};
+		LsmBatch batch = {0};
 		LsmStatus status;
 		LsmError err;
 		char key[16];

@@ -52,7 +52,7 @@ value_of(char *buf, uint32_t value)
 static void
 write_random(LsmDb *db, Model *model, uint64_t *random, int n)
 {
-	LsmBatch batch = {{0}, 0, 0};
+	LsmBatch batch = {0};
 	LsmError err;
 
 	for (int i = 0; i < n; i++)
@@ -252,7 +252,7 @@ test_empty(void)
 		/* the second time with a key that is deleted */
 		if (round == 0)
 		{
-			LsmBatch batch = {{0}, 0, 0};
+			LsmBatch batch = {0};
 
 			lsm_batch_put(&batch, text("a"), text("1"));
 			lsm_batch_delete(&batch, text("a"));
@@ -279,7 +279,7 @@ test_opens_little(void)
 	MUST(lsm_open(env, &options, &db, &err), &err);
 	for (int i = 0; i < KEYS; i += 10)
 	{
-		LsmBatch batch = {{0}, 0, 0};
+		LsmBatch batch = {0};
 
 		for (int k = i; k < i + 10; k++)
 		{

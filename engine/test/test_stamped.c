@@ -6,7 +6,8 @@
  *     taken, through flush, compaction, settling, and (the newest one) through a crash
  *   - versions and row locks of running transactions are never dropped; aborted ones go
  *   - once settled, ids are gone from the files: nothing asks for an outcome that the table has forgotten
- *   - sequence numbers never come twice, also after writes that a crash lost
+ *   - sequence numbers never come twice, also after writes that a crash lost, or that were not in the journal
+ *   - numbered keys are the same in the memtable, after a replay and in tables, beside spilled values, too
  *   - large values come back from their spill files, and no spill file outlives its memtable
  *   - a writer that finds no room waits, asleep
  *   - the journal is told to flush before tables are installed, and lets go only of what is in tables
@@ -18,6 +19,7 @@
 
 #include "engine/env_sim.h"
 #include "engine/handle.h"
+#include "engine/write.h"
 
 #define KEYS 120
 #define MAX_XACTS 40000
@@ -442,7 +444,7 @@ write_one(uint64_t xid)
 {
 	static char value[60000];
 	Write *w = &writes[nwrites];
-	LsmBatch batch = {{0}, 0, 0};
+	LsmBatch batch = {0};
 	LsmStamp stamp = {LSM_STAMP_XACT, xid, (uint32_t) below(5)};
 	char head[LSM_STAMP_MAX_SIZE];
 	char name[16];
@@ -724,7 +726,7 @@ test_random_transactions(int steps)
 static void
 test_unknown_id(void)
 {
-	LsmBatch batch = {{0}, 0, 0};
+	LsmBatch batch = {0};
 	LsmStamp stamp = {LSM_STAMP_XACT, 3, 0};
 	char head[LSM_STAMP_MAX_SIZE];
 	uint64_t time = 10;
@@ -768,7 +770,7 @@ test_unknown_id(void)
 static void
 test_recheck(void)
 {
-	LsmBatch batch = {{0}, 0, 0};
+	LsmBatch batch = {0};
 	LsmStamp stamp = {LSM_STAMP_XACT | LSM_STAMP_LOCK, 3, 0};
 	char head[LSM_STAMP_MAX_SIZE];
 	Seen seen = {.last = UINT64_MAX};
@@ -827,6 +829,108 @@ test_position_moves_on(void)
 	stop_store();
 }
 
+/* Writes `n` batches of a value and the numbered key that leads to it; some values go to spill files. */
+static void
+write_numbered(int n, uint64_t *seqs)
+{
+	static char value[40000];
+	LsmBatch batch = {0};
+	LsmStamp frozen = {0};
+	char head[LSM_STAMP_MAX_SIZE];
+	LsmSlice stamp = lsm_slice(head, lsm_stamp_encode(head, &frozen));
+	LsmError err;
+
+	for (int i = 0; i < n; i++)
+	{
+		char name[16];
+		char numbered[20];
+
+		lsm_batch_clear(&batch);
+		snprintf(name, sizeof(name), "k%03d", i);
+		snprintf(numbered, sizeof(numbered), "%c%s", 0, name);
+		CHECK(lsm_batch_put(&batch, text("other"), stamp));
+		CHECK(lsm_batch_put2(&batch, text(name), stamp, lsm_slice(value, i % 3 == 0 ? sizeof(value) : 10)));
+		CHECK(lsm_batch_put_numbered(&batch, text("c/"), 1, lsm_slice(numbered, 1 + strlen(name))));
+		while (lsm_write(db, &batch, false, &seqs[i], &err) == LSM_BUSY)
+			MUST(lsm_flush(db, &err), &err);
+		seqs[i]++;
+	}
+	lsm_batch_free(&batch);
+}
+
+static void
+check_numbered(int n, const uint64_t *seqs)
+{
+	uint64_t time = clock_now;
+	LsmRead read = {LSM_MAX_SEQUENCE, visible, &time};
+	LsmScan *scan;
+	LsmError err;
+	int i = 0;
+
+	MUST(lsm_scan_open(db, &read, text("c/"), text("c0"), &scan, &err), &err);
+	for (lsm_scan_first(scan); scan->valid; lsm_scan_next(scan), i++)
+	{
+		uint64_t seq = 0;
+		char name[16];
+
+		snprintf(name, sizeof(name), "k%03d", i);
+		for (size_t at = 2; at < scan->key.len; at++)
+			seq = seq << 8 | (unsigned char) scan->key.data[at];
+		CHECK(i < n && scan->key.len == 10 && seq == seqs[i] && scan->version.seq == seq + 1);
+		CHECK(scan->value.len == strlen(name) && memcmp(scan->value.data, name, scan->value.len) == 0);
+	}
+	CHECK(i == n && scan->status == LSM_OK);
+	lsm_scan_close(scan);
+}
+
+static void
+test_numbered_keys(void)
+{
+	uint64_t seqs[40];
+	LsmStats stats;
+	LsmError err;
+
+	reset_world();
+	start_store();
+	write_numbered(40, seqs);
+	check_numbered(40, seqs);
+	MUST(lsm_stats(db, &stats, &err), &err);
+	CHECK(stats.flushes == 0);
+	stop_store();
+	start_store();
+	check_numbered(40, seqs);
+	MUST(lsm_flush(db, &err), &err);
+	check_numbered(40, seqs);
+	stop_store();
+}
+
+/* Row locks are in no journal, yet none of their numbers comes again. */
+static void
+test_unlogged_numbers(void)
+{
+	LsmBatch batch = {0};
+	LsmStamp stamp = {LSM_STAMP_XACT | LSM_STAMP_LOCK, 3, 0};
+	char head[LSM_STAMP_MAX_SIZE];
+	uint64_t highest;
+	LsmError err;
+
+	reset_world();
+	next_xid = 4;
+	start_store();
+	CHECK(lsm_batch_put(&batch, text("k"), lsm_slice(head, lsm_stamp_encode(head, &stamp))));
+	for (uint64_t i = 0; i < LSM_SEQUENCE_GAP + 1000; i++)
+		while (lsm_write_unlogged(db, &batch, NULL, &err) == LSM_BUSY)
+			MUST(lsm_make_room(db, batch.memtable_cost, &err), &err);
+	CHECK(journal.n >= 4 && journal.n < 100);
+	highest = lsm_last_sequence(db);
+	CHECK(highest > LSM_SEQUENCE_GAP);
+	stop_store();
+	start_store();
+	CHECK(lsm_last_sequence(db) >= highest);
+	lsm_batch_free(&batch);
+	stop_store();
+}
+
 static int stops_asked;
 
 static bool
@@ -843,7 +947,7 @@ stop_at_last(void *arg)
 static void
 test_waiting_for_room(void)
 {
-	LsmBatch batch = {{0}, 0, 0};
+	LsmBatch batch = {0};
 	LsmStamp stamp = {LSM_STAMP_XACT, 3, 0};
 	static char value[8 << 10];
 	LsmEnv *posix = env;
@@ -901,7 +1005,7 @@ main(int argc, char **argv)
 	options.level1_size = 64 << 10;
 	options.level_factor = 3;
 	options.table.block_size = 1 << 10;
-	for (int i = 0; i < 7; i++)
+	for (int i = 0; i < 9; i++)
 	{
 		snprintf(dir, sizeof(dir), "/tmp/lsm_test_stamped.%d", (int) getpid());
 		MUST(lsm_env_posix_open(dir, &env, &err), &err);
@@ -928,6 +1032,15 @@ main(int argc, char **argv)
 				break;
 			case 6:
 				test_waiting_for_room();
+				break;
+			case 7:
+				options.memtable_size = 256 << 10; /* holds it all, but not the large values */
+				options.memtable_slots = 3;
+				test_numbered_keys();
+				break;
+			case 8:
+				options.memtable_size = 64 << 20; /* so that no manifest says how far the numbers are */
+				test_unlogged_numbers();
 				break;
 		}
 		reset_world();
