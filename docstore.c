@@ -10,6 +10,7 @@
 
 #include "fdw/collection.h"
 #include "fdw/owner.h"
+#include "store/feed.h"
 #include "store/journal_wal.h"
 #include "store/store.h"
 #include "store/template.h"
@@ -31,6 +32,7 @@ _PG_init(void)
 		return;
 	docstore_define_settings();
 	docstore_shmem_init();
+	docstore_feed_init();
 	docstore_rmgr_init();
 	docstore_launcher_register();
 	docstore_compactor_register();

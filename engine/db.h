@@ -186,6 +186,8 @@ extern void lsm_snapshot_release(LsmDb *db, uint64_t seq);
 /* Estimates for [lower, upper) from file metadata: bytes on disk, entries; cheap. */
 extern LsmStatus lsm_range_stats(LsmDb *db, LsmSlice lower, LsmSlice upper, uint64_t *bytes, uint64_t *entries,
 								 LsmError *err);
+/* The bytes of a range that lie in tables. */
+extern LsmStatus lsm_range_table_bytes(LsmDb *db, LsmSlice lower, LsmSlice upper, uint64_t *bytes, LsmError *err);
 
 /*
  * Cuts [lower, upper) into at most `parts` parts of about the same size on disk,

@@ -167,6 +167,43 @@ memtable_share(LsmMemtable *memtable, LsmSlice lower, LsmSlice upper, LsmBuf *ik
 	return LSM_OK;
 }
 
+/* The tables' share; the caller is pinned. */
+static LsmStatus
+tables_share(LsmDb *db, LsmSlice lower, LsmSlice upper, LsmBuf *ikey, uint64_t *bytes, uint64_t *entries, LsmError *err)
+{
+	LsmStatus status = LSM_OK;
+
+	for (int level = 0; level < LSM_NUM_LEVELS; level++)
+	{
+		const LsmLevel *l = &db->follow.files->levels[level];
+		int i = level == 0 ? 0 : lsm_level_find_user(l, lower);
+
+		for (; i < l->n && status == LSM_OK; i++)
+		{
+			if (level > 0 && !lsm_file_overlaps(l->files[i], lower, upper))
+				break;
+			status = file_share(db, l->files[i], lower, upper, ikey, bytes, entries, err);
+		}
+	}
+	return status;
+}
+
+LsmStatus
+lsm_range_table_bytes(LsmDb *db, LsmSlice lower, LsmSlice upper, uint64_t *bytes, LsmError *err)
+{
+	LsmBuf ikey = {0};
+	LsmStatus status = lsm_enter(db, err);
+	uint64_t entries = 0;
+
+	*bytes = 0;
+	if (status != LSM_OK)
+		return status;
+	status = tables_share(db, lower, upper, &ikey, bytes, &entries, err);
+	lsm_leave(db);
+	lsm_buf_free(&ikey);
+	return status;
+}
+
 LsmStatus
 lsm_range_stats(LsmDb *db, LsmSlice lower, LsmSlice upper, uint64_t *bytes, uint64_t *entries, LsmError *err)
 {
@@ -177,18 +214,7 @@ lsm_range_stats(LsmDb *db, LsmSlice lower, LsmSlice upper, uint64_t *bytes, uint
 	*entries = 0;
 	if (status != LSM_OK)
 		return status;
-	for (int level = 0; level < LSM_NUM_LEVELS; level++)
-	{
-		const LsmLevel *l = &db->follow.files->levels[level];
-		int i = level == 0 ? 0 : lsm_level_find_user(l, lower);
-
-		for (; i < l->n && status == LSM_OK; i++)
-		{
-			if (level > 0 && !lsm_file_overlaps(l->files[i], lower, upper))
-				break;
-			status = file_share(db, l->files[i], lower, upper, &ikey, bytes, entries, err);
-		}
-	}
+	status = tables_share(db, lower, upper, &ikey, bytes, entries, err);
 	for (int i = 0; i < db->nmems && status == LSM_OK; i++)
 		status = memtable_share(db->mems[i].memtable, lower, upper, &ikey, bytes, entries, err);
 	lsm_leave(db);

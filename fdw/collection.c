@@ -48,10 +48,12 @@
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
+#include "fdw/consumer.h"
 #include "fdw/import.h"
 #include "fdw/owner.h"
 #include "fdw/write.h"
 #include "store/compat.h"
+#include "store/feed.h"
 #include "store/predicate.h"
 #include "store/store.h"
 
@@ -90,8 +92,8 @@ invalidate(Datum arg, Oid relid)
 	known = NULL;
 }
 
-static Oid
-extension_relation(const char *name)
+Oid
+docstore_extension_relation(const char *name)
 {
 	Oid schema = get_namespace_oid(SCHEMA, true);
 	Oid oid = OidIsValid(schema) ? get_relname_relid(name, schema) : InvalidOid;
@@ -114,8 +116,8 @@ catalog_table(void)
 	}
 	if (!OidIsValid(catalog_oid))
 	{
-		index_oid = extension_relation("collection_pkey");
-		catalog_oid = extension_relation("collection");
+		index_oid = docstore_extension_relation("collection_pkey");
+		catalog_oid = docstore_extension_relation("collection");
 	}
 	return catalog_oid;
 }
@@ -210,6 +212,7 @@ find(const char *name, DocCollection *collection)
 	table_close(catalog, AccessShareLock);
 	if (tuple == NULL)
 		return false;
+	collection->tracked = docstore_consumers_of(name) != NIL;
 
 	if (generation == before)
 	{
@@ -313,6 +316,25 @@ docstore_collection_at(const DocTable *table, LOCKMODE mode, Snapshot snapshot, 
 	docstore_collection_as_of(collection, mode, snapshot);
 }
 
+uint64
+docstore_collection_storage_at(const char *name, Snapshot snapshot)
+{
+	Relation catalog = table_open(catalog_table(), AccessShareLock);
+	HeapTuple tuple = find_tuple(catalog, name, snapshot);
+	DocCollection collection = {0};
+
+	if (tuple != NULL)
+		read_tuple(catalog, tuple, &collection);
+	table_close(catalog, AccessShareLock);
+	return collection.storage;
+}
+
+void
+docstore_collections_changed(void)
+{
+	changed(catalog_table());
+}
+
 bool
 docstore_collection_usable(const DocTable *table)
 {
@@ -382,7 +404,7 @@ docstore_storage_stats(uint64 storage, uint64 *bytes, uint64 *entries)
 static uint64
 new_storage(void)
 {
-	int64 next = nextval_internal(extension_relation("storage_id_seq"), false);
+	int64 next = nextval_internal(docstore_extension_relation("storage_id_seq"), false);
 
 	if (next <= 0 || next > PG_UINT32_MAX)
 		ereport(ERROR,
@@ -514,6 +536,25 @@ relation_owner(Oid relid)
 	return owner;
 }
 
+static void
+drop_consumers(const char *name, bool cascade)
+{
+	ListCell *lc;
+
+	foreach (lc, docstore_consumers_of(name))
+	{
+		DocConsumer *consumer = lfirst(lc);
+
+		if (!cascade)
+			ereport(ERROR,
+					(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+					 errmsg("cannot drop collection \"%s\" because other objects depend on it", name),
+					 errdetail("The %s \"%s\" reads it.", docstore_consumer_kind_name(consumer->kind), consumer->name),
+					 errhint("Use docstore.drop_collection(..., cascade => true) to drop the dependent objects too.")));
+		docstore_consumer_drop(consumer->kind, consumer->name);
+	}
+}
+
 void
 docstore_collection_drop(const char *name, bool cascade)
 {
@@ -549,6 +590,7 @@ docstore_collection_drop(const char *name, bool cascade)
 	}
 	docstore_collection_get(name, AccessExclusiveLock, &collection);
 	docstore_collection_check_owner(&collection);
+	drop_consumers(name, cascade);
 	performMultipleDeletions(objects, cascade ? DROP_CASCADE : DROP_RESTRICT, 0);
 
 	catalog = table_open(catalog_table(), RowExclusiveLock);
@@ -605,11 +647,15 @@ void
 docstore_collection_truncate(const DocTable *table)
 {
 	DocCollection collection;
+	uint64 storage;
 
 	docstore_collection_of(table, AccessExclusiveLock, &collection);
-	replace_column(collection.name, ATT_STORAGE, Int64GetDatum((int64) new_storage()));
+	storage = new_storage();
+	replace_column(collection.name, ATT_STORAGE, Int64GetDatum((int64) storage));
 	docstore_predicate_dropped(collection.storage);
 	docstore_write_dropped(collection.storage, GetCurrentCommandId(true));
+	if (collection.tracked)
+		docstore_feed_write_truncated(storage, GetCurrentCommandId(true));
 }
 
 /*

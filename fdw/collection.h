@@ -5,8 +5,8 @@
  * as transactional as everything else.  Only this file and its trigger write it.
  *
  * Locks: a heavyweight lock per collection name, taken after the foreign
- * table's: AccessShare by readers, RowExclusive by writers, AccessExclusive by
- * TRUNCATE and DROP, held to the end of the transaction.
+ * table's: AccessShare by readers, RowExclusive by writers, Share by who registers
+ * or drops a consumer (consumer.h), AccessExclusive by TRUNCATE and DROP, held to the end of the transaction.
  */
 #ifndef DOCSTORE_COLLECTION_H
 #define DOCSTORE_COLLECTION_H
@@ -25,11 +25,14 @@ typedef struct DocCollection
 	uint64 storage; /* the storage id its keys begin with */
 	Oid owner;
 	TransactionId xmin; /* of the catalog's row */
+	bool tracked;       /* has consumers: writes record their changes (not set by docstore_collection_list) */
 } DocCollection;
 
 /* Installs the hook that sees the catalog dropped (DROP EXTENSION).  Called from _PG_init. */
 extern void docstore_collection_init(void);
 
+/* The oid of a table or index of the extension's; throws if it is not installed. */
+extern Oid docstore_extension_relation(const char *name);
 /* Locks (unless NoLock) and reads; throws if there is no such collection. */
 extern void docstore_collection_get(const char *name, LOCKMODE mode, DocCollection *collection);
 /* The collection behind a table; throws if the table's owner has no right to it. */
@@ -58,6 +61,10 @@ extern void docstore_collection_set_owner(const char *name, Oid owner);
 /* Is the extension installed in this database?  The oid of its table docstore.collection, or an error. */
 extern bool docstore_collection_installed(void);
 extern Oid docstore_collection_catalog(void);
+/* Its storage id as of a snapshot, 0 if there was none. */
+extern uint64 docstore_collection_storage_at(const char *name, Snapshot snapshot);
+/* Which collections are tracked has changed: every backend forgets what it knew, at commit. */
+extern void docstore_collections_changed(void);
 /* Palloc'ed DocCollections, in order of their names. */
 extern List *docstore_collection_list(void);
 

@@ -466,8 +466,7 @@ docstore_import_file(PG_FUNCTION_ARGS)
 
 	/* A command of its own, as docstore.put. */
 	CommandCounterIncrement();
-	docstore_writer_init(&import->writer, import->collection.storage, import->collection.name, GetCurrentCommandId(true),
-						 GetActiveSnapshot());
+	docstore_writer_init(&import->writer, &import->collection, GetCurrentCommandId(true), GetActiveSnapshot());
 	initStringInfo(&import->line);
 	import->temp = AllocSetContextCreate(CurrentMemoryContext, "docstore import", ALLOCSET_DEFAULT_SIZES);
 	start_progress(PROGRESS_COPY_COMMAND_FROM, (int64) status.st_size);

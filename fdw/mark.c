@@ -48,14 +48,14 @@ struct DocMark
 };
 
 DocMark *
-doc_mark_new(EState *estate, ExecRowMark *erm, DocTable *table, uint64 storage, List *columns)
+doc_mark_new(EState *estate, ExecRowMark *erm, DocTable *table, const DocCollection *collection, List *columns)
 {
 	DocMark *mark = palloc0(sizeof(DocMark));
 
 	mark->context = CurrentMemoryContext;
 	mark->values = AllocSetContextCreate(CurrentMemoryContext, "docstore row mark", ALLOCSET_DEFAULT_SIZES);
-	mark->storage = storage;
-	docstore_writer_init(&mark->writer, storage, table->collection, estate->es_output_cid, estate->es_snapshot);
+	mark->storage = collection->storage;
+	docstore_writer_init(&mark->writer, collection, estate->es_output_cid, estate->es_snapshot);
 	doc_row_init(&mark->row, table, columns, false);
 	erm->ermExtra = mark;
 	return mark;

@@ -13,12 +13,13 @@
 #include "foreign/fdwapi.h"
 #include "nodes/execnodes.h"
 
-#include "fdw/option.h"
+#include "fdw/collection.h"
 
 typedef struct DocMark DocMark;
 
 /* Makes the executor's row mark of a relation find its rows here.  columns: attribute numbers that the plan uses. */
-extern DocMark *doc_mark_new(EState *estate, ExecRowMark *erm, DocTable *table, uint64 storage, List *columns);
+extern DocMark *doc_mark_new(EState *estate, ExecRowMark *erm, DocTable *table, const DocCollection *collection,
+							 List *columns);
 extern void doc_mark_close(DocMark *mark);
 /* Numbers a row, in its slot's ctid. */
 extern void doc_mark_row(DocMark *mark, const text *id, uint64 etag, TupleTableSlot *slot);

@@ -124,7 +124,7 @@ begin(ModifyTableState *mtstate, ResultRelInfo *rri, CommandId cid)
 	/* COPY has no snapshot of its own. */
 	snapshot = estate->es_snapshot != NULL ? estate->es_snapshot : GetActiveSnapshot();
 	docstore_collection_at(modify->table, RowExclusiveLock, snapshot, &modify->collection);
-	docstore_writer_init(&modify->writer, modify->collection.storage, modify->table->collection, cid, snapshot);
+	docstore_writer_init(&modify->writer, &modify->collection, cid, snapshot);
 	doc_row_init(&modify->row, modify->table, NIL, true);
 	modify->old.context = CurrentMemoryContext;
 	modify->temp = AllocSetContextCreate(CurrentMemoryContext, "docstore row", ALLOCSET_DEFAULT_SIZES);
@@ -616,7 +616,7 @@ docstore_put(PG_FUNCTION_ARGS)
 	/* A command of its own, as if a function had run an UPDATE: what calls it must not mistake the write for its own. */
 	CommandCounterIncrement();
 	writer = palloc(sizeof(DocWriter));
-	docstore_writer_init(writer, collection.storage, collection.name, GetCurrentCommandId(true), GetActiveSnapshot());
+	docstore_writer_init(writer, &collection, GetCurrentCommandId(true), GetActiveSnapshot());
 	etag = docstore_put_document(writer, &key, PG_GETARG_JSONB_P(2), GetCurrentTimestamp(),
 								 PG_ARGISNULL(3) ? NULL : &expected);
 	PG_RETURN_INT64((int64) etag);

@@ -1,5 +1,5 @@
 /*
- * owner.c - who owns collections (owner.h).
+ * owner.c - who owns collections, and subscriptions to them (owner.h).
  *
  * PostgreSQL knows no kind of object that a collection could be, but it must
  * know that the role is needed, in every database.  So each role that owns
@@ -38,6 +38,7 @@
 #include "utils/syscache.h"
 
 #include "fdw/collection.h"
+#include "fdw/consumer.h"
 #include "store/compat.h"
 
 static ProcessUtility_hook_type next_utility;
@@ -115,6 +116,8 @@ owners(void)
 
 	foreach (lc, docstore_collection_list())
 		roles = list_append_unique_oid(roles, ((DocCollection *) lfirst(lc))->owner);
+	foreach (lc, docstore_consumer_list())
+		roles = list_append_unique_oid(roles, ((DocConsumer *) lfirst(lc))->owner);
 	return roles;
 }
 
@@ -221,6 +224,17 @@ utility(PlannedStmt *pstmt, const char *query, bool read_only, ProcessUtilityCon
 	if (roles == NIL || !docstore_collection_installed())
 		return;
 	CommandCounterIncrement();
+	foreach (lc, docstore_consumer_list())
+	{
+		DocConsumer *consumer = lfirst(lc);
+
+		if (!list_member_oid(roles, consumer->owner))
+			continue;
+		if (drop != NULL)
+			docstore_consumer_drop(consumer->kind, consumer->name);
+		else
+			docstore_consumer_set_owner(consumer->kind, consumer->name, get_rolespec_oid(reassign->newrole, false));
+	}
 	foreach (lc, docstore_collection_list())
 	{
 		DocCollection *collection = lfirst(lc);
@@ -236,6 +250,16 @@ utility(PlannedStmt *pstmt, const char *query, bool read_only, ProcessUtilityCon
 }
 
 /* ---- DROP ROLE ---- */
+
+static void
+refuse(Oid role, const char *kind, const char *name)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+			 errmsg("role \"%s\" cannot be dropped because some objects depend on it", GetUserNameFromId(role, false)),
+			 errdetail("It owns %s \"%s\".", kind, name),
+			 errhint("Use REASSIGN OWNED, DROP OWNED or docstore.set_owner first.")));
+}
 
 /* It would be refused for the record's sake; here it can be said what is in the way. */
 static void
@@ -253,12 +277,14 @@ object_access(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id, 
 			DocCollection *collection = lfirst(lc);
 
 			if (collection->owner == object_id)
-				ereport(ERROR,
-						(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
-						 errmsg("role \"%s\" cannot be dropped because some objects depend on it",
-								GetUserNameFromId(object_id, false)),
-						 errdetail("It owns collection \"%s\".", collection->name),
-						 errhint("Use REASSIGN OWNED, DROP OWNED or docstore.set_owner first.")));
+				refuse(object_id, "collection", collection->name);
+		}
+		foreach (lc, docstore_consumer_list())
+		{
+			DocConsumer *consumer = lfirst(lc);
+
+			if (consumer->owner == object_id)
+				refuse(object_id, docstore_consumer_kind_name(consumer->kind), consumer->name);
 		}
 	}
 }

@@ -151,12 +151,11 @@ docstore_begin_scan(ForeignScanState *node, int eflags)
 	{
 		scan->lock = true;
 		scan->mode = (flags & PLAN_KEY) ? LockTupleExclusive : LockTupleNoKeyExclusive;
-		docstore_writer_init(&scan->writer, scan->collection.storage, table->collection, estate->es_output_cid,
-							 estate->es_snapshot);
+		docstore_writer_init(&scan->writer, &scan->collection, estate->es_output_cid, estate->es_snapshot);
 	}
 	/* It finds rows again by the numbers that the query itself gave out. */
 	if (erm != NULL && estate->es_epq_active == NULL)
-		scan->mark = doc_mark_new(estate, erm, table, scan->collection.storage, columns);
+		scan->mark = doc_mark_new(estate, erm, table, &scan->collection, columns);
 	node->fdw_state = scan;
 }
 

@@ -44,6 +44,7 @@
 #include "utils/memutils.h"
 
 #include "fdw/sight.h"
+#include "store/feed.h"
 #include "store/predicate.h"
 
 typedef enum ChangeKind
@@ -87,13 +88,14 @@ free_found(void *arg)
 }
 
 void
-docstore_writer_init(DocWriter *writer, uint64 storage, const char *collection, CommandId cid, Snapshot snapshot)
+docstore_writer_init(DocWriter *writer, const DocCollection *collection, CommandId cid, Snapshot snapshot)
 {
 	MemoryContextCallback *callback = palloc(sizeof(MemoryContextCallback));
 
 	memset(writer, 0, sizeof(*writer));
-	writer->storage = storage;
-	writer->collection = collection;
+	writer->storage = collection->storage;
+	writer->tracked = collection->tracked;
+	writer->collection = collection->name;
 	writer->cid = cid;
 	writer->snapshot = snapshot;
 	callback->func = free_found;
@@ -462,6 +464,8 @@ perform(DocWriter *writer, Change *changes, int n, TimestampTz modified, LsmVers
 		if (!any)
 			break;
 
+		if (writer->tracked && changes[0].kind != CHANGE_LOCK)
+			docstore_feed_add(&batch);
 		if (batch.count > 0)
 			status = write_batch(db, changes, n, &first_seq, &full, &err);
 		else
@@ -585,26 +589,14 @@ docstore_put_document(DocWriter *writer, const DocumentKey *key, const Jsonb *do
 void
 docstore_write_dropped(uint64 storage, CommandId cid)
 {
-	LsmDb *db = docstore_db();
 	LsmStamp stamp = docstore_stamp(0, cid);
+	LsmBatch record = {0};
 	char key[DOCSTORE_KEY_PREFIX];
 	char head[LSM_STAMP_MAX_SIZE];
 	size_t len = lsm_stamp_encode(head, &stamp);
-	LsmError err;
 
 	docstore_key_prefix(key, DOCSTORE_KEY_DROPPED, MyDatabaseId, storage);
-	for (;;)
-	{
-		LsmStatus status;
-
-		lsm_batch_clear(&batch);
-		if (!lsm_batch_put(&batch, lsm_slice(key, sizeof(key)), lsm_slice(head, len)))
-			ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
-		status = lsm_write(db, &batch, false, NULL, &err);
-		if (status == LSM_OK)
-			break;
-		if (status != LSM_BUSY)
-			docstore_throw(&err);
-		docstore_check(lsm_make_room(db, batch.memtable_cost, &err), &err);
-	}
+	if (!lsm_batch_put(&record, lsm_slice(key, sizeof(key)), lsm_slice(head, len)))
+		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
+	docstore_write_batch(&record);
 }

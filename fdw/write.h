@@ -12,6 +12,7 @@
 #include "nodes/lockoptions.h"
 #include "utils/snapshot.h"
 
+#include "fdw/collection.h"
 #include "fdw/document.h"
 #include "store/txn.h"
 
@@ -29,15 +30,18 @@ docstore_batch_bytes(void)
 typedef struct DocWriter
 {
 	uint64 storage;
+	bool tracked;           /* its changes are recorded */
 	const char *collection; /* for messages */
 	CommandId cid;          /* the writing command's */
 	Snapshot snapshot;      /* what it reads with */
 	LsmBuf found;           /* an older version's value, where a function says so; malloc'ed */
 } DocWriter;
 
-/* The writer lies in memory of the current context, or longer; found is freed when that context goes. */
-extern void docstore_writer_init(DocWriter *writer, uint64 storage, const char *collection, CommandId cid,
-								 Snapshot snapshot);
+/*
+ * The writer lies in memory of the current context, or longer; found is freed when
+ * that context goes.  The collection, locked by the caller, stays as long.
+ */
+extern void docstore_writer_init(DocWriter *writer, const DocCollection *collection, CommandId cid, Snapshot snapshot);
 
 typedef enum DocResult
 {

@@ -30,6 +30,23 @@ FOR EACH ROW EXECUTE FUNCTION docstore.collection_trigger();
 CREATE TRIGGER collection_changed AFTER INSERT OR UPDATE OR DELETE ON docstore.collection
 FOR EACH STATEMENT EXECUTE FUNCTION docstore.collection_trigger();
 
+-- Who consumes the changes of which collections, and how far.  Not in a dump: positions are etags of this store.
+CREATE TABLE docstore.consumer (
+	kind "char" NOT NULL, -- s subscription, v view, r replication
+	name text COLLATE "C" NOT NULL,
+	owner regrole NOT NULL,
+	position bigint NOT NULL, -- changes up to this etag are consumed
+	created timestamptz NOT NULL,
+	PRIMARY KEY (kind, name)
+);
+CREATE TABLE docstore.consumer_collection (
+	collection text COLLATE "C" NOT NULL,
+	kind "char" NOT NULL,
+	consumer text COLLATE "C" NOT NULL,
+	PRIMARY KEY (collection, kind, consumer)
+);
+CREATE INDEX consumer_collection_consumer_idx ON docstore.consumer_collection (kind, consumer);
+
 -- foreign data wrapper
 
 CREATE FUNCTION docstore.fdw_handler() RETURNS fdw_handler
@@ -82,6 +99,35 @@ CREATE VIEW docstore.collections AS
 SELECT c.name, c.owner, c.storage_id, s.documents AS estimated_documents, s.bytes AS estimated_bytes, c.created
 FROM docstore.collection AS c, LATERAL docstore.collection_size(c.storage_id) AS s;
 GRANT SELECT ON docstore.collections TO PUBLIC;
+
+-- subscriptions
+
+-- From now on the changes of these collections are recorded for a subscriber.  For the collections' owner.
+CREATE FUNCTION docstore.create_subscription(name text, collections text[]) RETURNS void
+AS 'MODULE_PATHNAME', 'docstore_create_subscription' LANGUAGE C STRICT;
+CREATE FUNCTION docstore.drop_subscription(name text) RETURNS void
+AS 'MODULE_PATHNAME', 'docstore_drop_subscription' LANGUAGE C STRICT;
+
+-- The documents that were changed since the subscription's position, each in its newest version, in the order of etags.
+-- A row with a null id: the collection was truncated.  Reading does not move the position.
+CREATE FUNCTION docstore.changes(subscription text, max_changes integer DEFAULT 1000)
+RETURNS TABLE (etag bigint, collection text, id text, deleted boolean, doc jsonb, modified timestamptz)
+AS 'MODULE_PATHNAME', 'docstore_changes' LANGUAGE C STRICT;
+
+-- All changes up to an etag are done with.  Returns the position; it never goes back.
+CREATE FUNCTION docstore.advance(subscription text, etag bigint) RETURNS bigint
+AS 'MODULE_PATHNAME', 'docstore_advance' LANGUAGE C STRICT;
+
+-- Sleeps until there are changes; false if there were none in time.
+CREATE FUNCTION docstore.wait_for_changes(subscription text, timeout interval DEFAULT '1 minute') RETURNS boolean
+AS 'MODULE_PATHNAME', 'docstore_wait_for_changes' LANGUAGE C STRICT;
+
+CREATE VIEW docstore.subscriptions AS
+SELECT c.name, c.owner, c.position, c.created,
+	ARRAY(SELECT l.collection FROM docstore.consumer_collection AS l
+		  WHERE l.kind = c.kind AND l.consumer = c.name ORDER BY l.collection) AS collections
+FROM docstore.consumer AS c WHERE c.kind = 's';
+GRANT SELECT ON docstore.subscriptions TO PUBLIC;
 
 -- status and maintenance
 

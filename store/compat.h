@@ -19,13 +19,18 @@
 
 /* ---- processes, transactions (store/store.c, store/txn.c, store/slot.c) ---- */
 
-/* A number from 0 that no other process has at the moment, below MaxBackends for backends and workers. */
+/*
+ * A number from 0 that no other process has at the moment, below MaxBackends for
+ * backends and workers; and the number of this process's PGPROC, likewise.
+ */
 #if PG_VERSION_NUM >= 170000
 #define docstore_backend_number() (MyProcNumber)
 #define docstore_oldest_clog_xid() (TransamVariables->oldestClogXid)
+#define docstore_proc_number() (MyProcNumber)
 #else
 #define docstore_backend_number() (MyBackendId - 1)
 #define docstore_oldest_clog_xid() (ShmemVariableCache->oldestClogXid)
+#define docstore_proc_number() (MyProc->pgprocno)
 #endif
 
 /*

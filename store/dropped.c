@@ -63,7 +63,7 @@ listed(Oid database, uint64 storage)
 }
 
 bool
-docstore_is_dropped(void *ctx, LsmSlice user_key)
+docstore_is_dropped(LsmSlice user_key)
 {
 	Drop drop;
 
@@ -156,9 +156,13 @@ docstore_finish_drops(void)
 		char lower[DOCSTORE_KEY_PREFIX];
 		char upper[DOCSTORE_KEY_PREFIX];
 
-		CHECK_FOR_INTERRUPTS();
-		range_of(&drops[i], DOCSTORE_KEY_DOCUMENT, lower, upper);
-		docstore_check(lsm_drop_range(db, lsm_slice(lower, sizeof(lower)), lsm_slice(upper, sizeof(upper)), NULL, &err), &err);
+		for (const char *kind = DOCSTORE_STORAGE_KINDS; *kind != '\0'; kind++)
+		{
+			CHECK_FOR_INTERRUPTS();
+			range_of(&drops[i], *kind, lower, upper);
+			docstore_check(lsm_drop_range(db, lsm_slice(lower, sizeof(lower)), lsm_slice(upper, sizeof(upper)), NULL, &err),
+						   &err);
+		}
 		remove_record(db, &drops[i]);
 	}
 	ndrops = 0;

@@ -8,8 +8,8 @@
 
 #include "engine/status.h"
 
-/* LsmTxnOps' dead: true for keys of documents in a dropped storage id or database.  ctx is not used. */
-extern bool docstore_is_dropped(void *ctx, LsmSlice user_key);
+/* Does this key belong to a dropped storage id or database?  Asked by flushes and compactions. */
+extern bool docstore_is_dropped(LsmSlice user_key);
 
 /*
  * Reads the drop records and remembers those that every snapshot sees.  Throws.

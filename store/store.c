@@ -199,6 +199,22 @@ docstore_throw(const LsmError *err)
 			 copy.status == LSM_NO_SPACE ? errhint("Free disk space; the store goes on by itself.") : 0));
 }
 
+void
+docstore_write_batch(LsmBatch *batch)
+{
+	LsmStatus status;
+	LsmError err;
+
+	while ((status = lsm_write(docstore_db(), batch, false, NULL, &err)) == LSM_BUSY)
+	{
+		status = lsm_make_room(db, batch->memtable_cost, &err);
+		if (status != LSM_OK)
+			break;
+	}
+	lsm_batch_free(batch);
+	docstore_check(status, &err);
+}
+
 /* ---- keys ---- */
 
 static void

@@ -54,9 +54,12 @@ docstore_check(LsmStatus status, const LsmError *err)
  * User keys: kind 1 byte, database oid 4 bytes, storage id 8 bytes (both
  * big-endian, so that a collection's keys are neighbours), then what the kind says.
  */
-#define DOCSTORE_KEY_DOCUMENT 'd' /* id bytes */
-#define DOCSTORE_KEY_DROPPED 'x'  /* nothing: this storage id is dropped as of the version's commit */
-/* reserved: 'c' changes by etag, 'v' view index, 'b' back-index, 'p' partial results */
+#define DOCSTORE_KEY_DOCUMENT 'd'    /* id bytes */
+#define DOCSTORE_KEY_CHANGE 'c'      /* etag, 8 bytes big-endian (feed.h) */
+#define DOCSTORE_KEY_PURGED 'y'      /* nothing: up to where this storage's changes may go (purge.h) */
+#define DOCSTORE_KEY_DROPPED 'x'     /* nothing: this storage id is dropped as of the version's commit */
+#define DOCSTORE_STORAGE_KINDS "dcy" /* what a storage id may have; all goes when it is dropped */
+/* reserved: 'v' view index, 'b' back-index, 'p' partial results */
 #define DOCSTORE_KEY_PREFIX 13
 #define DOCSTORE_MAX_ID 1024 /* bytes */
 
@@ -64,6 +67,9 @@ docstore_check(LsmStatus status, const LsmError *err)
 extern void docstore_key_prefix(char *dst, char kind, Oid database, uint64 storage);
 /* The first prefix behind all keys of this one (exclusive upper bound of the collection's range). */
 extern void docstore_key_prefix_end(char *dst, char kind, Oid database, uint64 storage);
+
+/* Writes a small batch, waiting for room, and frees it.  With no lock held.  Throws. */
+extern void docstore_write_batch(LsmBatch *batch);
 
 /* Wakes the compactor (rotation, drops, shutdown of a backend that left work). */
 extern void docstore_wake_compactor(void);

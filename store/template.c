@@ -11,6 +11,11 @@
  * For that the new oid is chosen here, and the template is locked against new
  * connections as CREATE DATABASE itself does.
  *
+ * Documents get new etags.  A change that some consumer of the template may not
+ * have consumed yet is written again beside its document, or, a deletion, by
+ * itself; so consumers in the copy, at the positions that the template's had, get
+ * all that those had before them (and perhaps some again).
+ *
  * The launcher, which drops documents of databases that are not there, does not
  * count versions of transactions in progress (worker/launcher.c).
  */
@@ -38,6 +43,7 @@
 #include "utils/syscache.h"
 
 #include "store/compat.h"
+#include "store/feed.h"
 #include "store/store.h"
 #include "store/txn.h"
 
@@ -53,7 +59,10 @@ typedef struct Copy
 	Oid to;
 	LsmRead read;
 	LsmScan *scan;
-	uint64 storage; /* of the last document */
+	char kind;    /* of the keys that are scanned */
+	bool changes; /* there are entries of the change feed */
+	LsmBuf value;
+	uint64 storage; /* of the last key */
 	bool dropped;   /* ... and it is dropped */
 	LsmBatch batch;
 } Copy;
@@ -66,18 +75,21 @@ free_copy(void *arg)
 	if (copy->scan != NULL)
 		lsm_scan_close(copy->scan);
 	copy->scan = NULL;
+	lsm_buf_free(&copy->value);
 	lsm_batch_free(&copy->batch);
 }
 
 static void
-open_scan(Copy *copy, Oid database)
+open_scan(Copy *copy, Oid database, char kind)
 {
 	char lower[DOCSTORE_KEY_PREFIX];
 	char upper[DOCSTORE_KEY_PREFIX];
 	LsmError err;
 
-	docstore_key_prefix(lower, DOCSTORE_KEY_DOCUMENT, database, 0);
-	docstore_key_prefix(upper, DOCSTORE_KEY_DOCUMENT, database + 1, 0);
+	docstore_key_prefix(lower, kind, database, 0);
+	docstore_key_prefix(upper, kind, database + 1, 0);
+	copy->kind = kind;
+	copy->storage = 0;
 	docstore_check(lsm_scan_open(copy->db, &copy->read, lsm_slice(lower, sizeof(lower)), lsm_slice(upper, sizeof(upper)),
 								 &copy->scan, &err),
 				   &err);
@@ -101,16 +113,19 @@ anything(void *arg, const LsmStamp *stamp, volatile uint8_t *hint)
 	return LSM_VISIBLE;
 }
 
-/* Of anybody's, visible or not. */
+/* Documents, or changes of documents that are no more; of anybody's, visible or not. */
 static bool
 has_documents(LsmDb *db, Oid database)
 {
 	Copy look = {.db = db, .read = {LSM_MAX_SEQUENCE, anything, NULL}};
-	bool any;
+	bool any = false;
 
-	open_scan(&look, database);
-	any = look.scan->valid;
-	close_scan(&look);
+	for (const char *kind = DOCSTORE_STORAGE_KINDS; !any && *kind != '\0'; kind++)
+	{
+		open_scan(&look, database, *kind);
+		any = look.scan->valid;
+		close_scan(&look);
+	}
 	return any;
 }
 
@@ -129,6 +144,15 @@ write_batch(Copy *copy)
 	lsm_batch_clear(&copy->batch);
 }
 
+static uint64
+storage_of(LsmSlice key)
+{
+	uint64 storage;
+
+	memcpy(&storage, key.data + 5, sizeof(storage));
+	return pg_ntoh64(storage);
+}
+
 /* Is the storage, which the key begins with, dropped and only not compacted away yet? */
 static bool
 is_dropped(Copy *copy, LsmSlice key)
@@ -140,8 +164,7 @@ is_dropped(Copy *copy, LsmSlice key)
 	uint64 storage;
 	LsmError err;
 
-	memcpy(&storage, key.data + 5, sizeof(storage));
-	storage = pg_ntoh64(storage);
+	storage = storage_of(key);
 	if (storage == copy->storage)
 		return copy->dropped;
 	docstore_key_prefix(drop, DOCSTORE_KEY_DROPPED, copy->from, storage);
@@ -154,11 +177,51 @@ is_dropped(Copy *copy, LsmSlice key)
 	return copy->dropped;
 }
 
+static void
+next(Copy *copy)
+{
+	lsm_scan_release(copy->scan);
+	if (copy->batch.rep.len > BATCH_BYTES)
+		write_batch(copy);
+	lsm_scan_next(copy->scan);
+}
+
+/* The scan's entry of the change feed if no document goes with it, and on to the next one. */
+static void
+copy_change(Copy *copy)
+{
+	LsmStamp stamp = docstore_stamp(0, GetCurrentCommandId(true));
+	LsmSlice value = copy->scan->value;
+
+	if (value.len < 1 || value.len > 1 + DOCSTORE_MAX_ID)
+		ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("an entry of the change feed has an unknown format")));
+	if (value.data[0] != 0)
+		docstore_feed_add_entry(&copy->batch, copy->to, storage_of(copy->scan->key), copy->batch.count, &stamp,
+								(uint8) value.data[0], lsm_slice(value.data + 1, value.len - 1));
+	next(copy);
+}
+
+/* Does the feed have this version of a document? */
+static bool
+has_change(Copy *copy, uint64 storage, uint64 etag)
+{
+	char key[DOCSTORE_CHANGE_KEY];
+	LsmStatus status;
+	LsmError err;
+
+	docstore_change_key(key, copy->from, storage, etag);
+	status = lsm_get(copy->db, &copy->read, lsm_slice(key, sizeof(key)), &copy->value, NULL, &err);
+	if (status != LSM_NOT_FOUND)
+		docstore_check(status, &err);
+	return status == LSM_OK;
+}
+
 /* The scan's document, and on to the next one. */
 static void
 copy_document(Copy *copy)
 {
 	LsmStamp stamp = docstore_stamp(0, GetCurrentCommandId(true));
+	uint64 etag = copy->scan->version.seq;
 	char key[DOCSTORE_KEY_PREFIX + DOCSTORE_MAX_ID];
 	char head[LSM_STAMP_MAX_SIZE];
 	LsmSlice from = copy->scan->key;
@@ -172,20 +235,38 @@ copy_document(Copy *copy)
 						copy->scan->value))
 		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
 	lsm_scan_release(copy->scan);
-	if (copy->batch.rep.len > BATCH_BYTES)
-		write_batch(copy);
-	lsm_scan_next(copy->scan);
+	if (copy->changes && has_change(copy, storage_of(lsm_slice(key, from.len)), etag))
+		docstore_feed_add_entry(&copy->batch, copy->to, storage_of(lsm_slice(key, from.len)), copy->batch.count - 1, &stamp,
+								0, lsm_slice(key + DOCSTORE_KEY_PREFIX, from.len - DOCSTORE_KEY_PREFIX));
+	next(copy);
 }
 
 /* Past the rest of a dropped storage. */
 static void
 skip_storage(Copy *copy)
 {
-	char next[DOCSTORE_KEY_PREFIX];
+	char key[DOCSTORE_KEY_PREFIX];
 
-	docstore_key_prefix_end(next, DOCSTORE_KEY_DOCUMENT, copy->from, copy->storage);
+	docstore_key_prefix_end(key, copy->kind, copy->from, copy->storage);
 	lsm_scan_release(copy->scan);
-	lsm_scan_seek(copy->scan, lsm_slice(next, sizeof(next)));
+	lsm_scan_seek(copy->scan, lsm_slice(key, sizeof(key)));
+}
+
+static void
+copy_kind(Copy *copy, char kind, void (*copy_one)(Copy *copy))
+{
+	open_scan(copy, copy->from, kind);
+	if (kind == DOCSTORE_KEY_CHANGE)
+		copy->changes = copy->scan->valid;
+	while (copy->scan->valid)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (is_dropped(copy, copy->scan->key))
+			skip_storage(copy);
+		else
+			copy_one(copy);
+	}
+	close_scan(copy);
 }
 
 static void
@@ -204,16 +285,9 @@ copy_documents(LsmDb *db, Oid from, Oid to)
 	callback->arg = copy;
 	MemoryContextRegisterResetCallback(CurrentMemoryContext, callback);
 
-	open_scan(copy, from);
-	while (copy->scan->valid)
-	{
-		CHECK_FOR_INTERRUPTS();
-		if (is_dropped(copy, copy->scan->key))
-			skip_storage(copy);
-		else
-			copy_document(copy);
-	}
-	close_scan(copy);
+	/* Changes first: TRUNCATE comes before what was written since. */
+	copy_kind(copy, DOCSTORE_KEY_CHANGE, copy_change);
+	copy_kind(copy, DOCSTORE_KEY_DOCUMENT, copy_document);
 	write_batch(copy);
 	free_copy(copy);
 	UnregisterSnapshot(snapshot);

@@ -30,6 +30,7 @@
 
 #include "store/compat.h"
 #include "store/dropped.h"
+#include "store/purge.h"
 #include "store/txn.h"
 
 /* hint bytes */
@@ -334,8 +335,14 @@ txn_outcome(void *ctx, uint64_t xid)
 	return LSM_XACT_UNKNOWN;
 }
 
+static bool
+txn_dead(void *ctx, LsmSlice user_key)
+{
+	return docstore_is_dropped(user_key) || docstore_is_purged(user_key);
+}
+
 const LsmTxnOps docstore_txn_ops = {
 	.begin = txn_begin,
 	.outcome = txn_outcome,
-	.dead = docstore_is_dropped,
+	.dead = txn_dead,
 };

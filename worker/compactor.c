@@ -28,6 +28,7 @@
 
 #include "engine/env_pg.h"
 #include "store/dropped.h"
+#include "store/purge.h"
 #include "store/shmem.h"
 #include "store/slot.h"
 #include "store/store.h"
@@ -38,7 +39,7 @@
 #define IDLE_MS 1000
 #define LOOK_MS 100   /* between looks at the memtables */
 #define IDS_MS 1000   /* between looks at transaction ids */
-#define DROPS_MS 2000 /* between looks for drop records */
+#define DROPS_MS 2000 /* between looks for drop and purge records */
 
 /*
  * Versions older than this are settled.  VACUUM may truncate the commit log no
@@ -199,6 +200,15 @@ watch_drops(void *arg)
 	return false;
 }
 
+/* ... and that of changes that every consumer has passed. */
+static bool
+watch_purges(void *arg)
+{
+	docstore_find_purges();
+	docstore_finish_purges();
+	return false;
+}
+
 /* ---- work ---- */
 
 static bool
@@ -243,6 +253,7 @@ static DocstoreTask watchers[] = {
 	{.failed = "could not move memtables on", .run = watch_memtables, .every_ms = LOOK_MS},
 	{.failed = "could not settle old transaction ids", .run = watch_ids, .every_ms = IDS_MS},
 	{.failed = "could not give back space", .run = watch_drops, .every_ms = DROPS_MS},
+	{.failed = "could not purge the change feed", .run = watch_purges, .every_ms = DROPS_MS},
 };
 
 static void

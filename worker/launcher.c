@@ -44,14 +44,13 @@ anything(void *arg, const LsmStamp *stamp, volatile uint8_t *hint)
 	return docstore_fate(stamp, hint) == DOCSTORE_FATE_RUNNING ? LSM_INVISIBLE : LSM_VISIBLE;
 }
 
-/* The databases that own documents, by jumping from the first key of one to the next. */
+/* Adds the databases that own keys of a kind, by jumping from the first key of one to the next. */
 static List *
-databases_with_documents(void)
+add_owners(List *result, char kind)
 {
 	LsmRead read = {LSM_MAX_SEQUENCE, anything, NULL};
-	char lower = DOCSTORE_KEY_DOCUMENT;
-	char upper = DOCSTORE_KEY_DOCUMENT + 1;
-	List *result = NIL;
+	char lower = kind;
+	char upper = kind + 1;
 	LsmScan *scan;
 	LsmStatus status;
 	LsmError err;
@@ -68,16 +67,26 @@ databases_with_documents(void)
 		memcpy(&oid, scan->key.data + 1, sizeof(oid));
 		oid = pg_ntoh32(oid);
 		lsm_scan_release(scan);
-		result = lappend_oid(result, oid);
+		result = list_append_unique_oid(result, oid);
 		if (oid == PG_UINT32_MAX)
 			break;
-		docstore_key_prefix(next, DOCSTORE_KEY_DOCUMENT, oid + 1, 0);
+		docstore_key_prefix(next, kind, oid + 1, 0);
 		lsm_scan_seek(scan, lsm_slice(next, sizeof(next)));
 	}
 	status = scan->status;
 	err = scan->err;
 	lsm_scan_close(scan);
 	docstore_check(status, &err);
+	return result;
+}
+
+static List *
+databases_with_documents(void)
+{
+	List *result = NIL;
+
+	for (const char *kind = DOCSTORE_STORAGE_KINDS; *kind != '\0'; kind++)
+		result = add_owners(result, *kind);
 	return result;
 }
 
@@ -102,25 +111,15 @@ existing_databases(void)
 static void
 write_drop_record(Oid database)
 {
-	LsmDb *db = docstore_db();
 	LsmStamp stamp = docstore_stamp(0, GetCurrentCommandId(true));
 	LsmBatch batch = {0};
 	char key[DOCSTORE_KEY_PREFIX];
 	char head[LSM_STAMP_MAX_SIZE];
-	LsmStatus status;
-	LsmError err;
 
 	docstore_key_prefix(key, DOCSTORE_KEY_DROPPED, database, 0);
 	if (!lsm_batch_put(&batch, lsm_slice(key, sizeof(key)), lsm_slice(head, lsm_stamp_encode(head, &stamp))))
 		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
-	while ((status = lsm_write(db, &batch, false, NULL, &err)) == LSM_BUSY)
-	{
-		status = lsm_make_room(db, batch.memtable_cost, &err);
-		if (status != LSM_OK)
-			break;
-	}
-	lsm_batch_free(&batch);
-	docstore_check(status, &err);
+	docstore_write_batch(&batch);
 }
 
 static bool

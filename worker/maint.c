@@ -16,6 +16,7 @@
 #include "utils/pg_lsn.h"
 #include "utils/tuplestore.h"
 
+#include "store/purge.h"
 #include "store/shmem.h"
 #include "store/store.h"
 
@@ -171,6 +172,16 @@ storage_of(Datum name)
 	return storage;
 }
 
+/* From one prefix of keys to another. */
+static void
+compact(LsmDb *db, const char *lower, const char *upper)
+{
+	LsmError err;
+
+	docstore_check(lsm_compact_range(db, lsm_slice(lower, DOCSTORE_KEY_PREFIX), lsm_slice(upper, DOCSTORE_KEY_PREFIX), &err),
+				   &err);
+}
+
 /* docstore.compact(collection): flushes, then compacts the collection, or the whole store, down to its deepest levels. */
 Datum
 docstore_compact(PG_FUNCTION_ARGS)
@@ -178,17 +189,22 @@ docstore_compact(PG_FUNCTION_ARGS)
 	LsmDb *db = docstore_db();
 	char lower[DOCSTORE_KEY_PREFIX] = {0};
 	char upper[DOCSTORE_KEY_PREFIX];
-	LsmError err;
 
+	docstore_find_purges();
 	memset(upper, 0xff, sizeof(upper));
 	if (!PG_ARGISNULL(0))
 	{
 		uint64 storage = storage_of(PG_GETARG_DATUM(0));
 
-		docstore_key_prefix(lower, DOCSTORE_KEY_DOCUMENT, MyDatabaseId, storage);
-		docstore_key_prefix_end(upper, DOCSTORE_KEY_DOCUMENT, MyDatabaseId, storage);
+		for (const char *kind = DOCSTORE_STORAGE_KINDS; *kind != '\0'; kind++)
+		{
+			docstore_key_prefix(lower, *kind, MyDatabaseId, storage);
+			docstore_key_prefix_end(upper, *kind, MyDatabaseId, storage);
+			compact(db, lower, upper);
+		}
 	}
-	docstore_check(lsm_compact_range(db, lsm_slice(lower, sizeof(lower)), lsm_slice(upper, sizeof(upper)), &err), &err);
+	else
+		compact(db, lower, upper);
 	docstore_wake_compactor();
 	PG_RETURN_VOID();
 }

@@ -1,0 +1,361 @@
+/*
+ * consumer.c - the catalog of consumers.  See consumer.h.
+ *
+ * Rows are found by index with a fresh snapshot, and written as PostgreSQL writes
+ * its catalogs.  Who changes a consumer's row holds its lock to the end of the
+ * transaction, so nobody meets a row that another one is changing.  Locks: the
+ * consumer's before its collections'.
+ *
+ * Why a position may be purged up to: see store/purge.c.  The lowest position of a
+ * collection is computed from committed rows and our own; another's that is just
+ * moving on is lower than it will be, which purges less, and later.
+ */
+#include "postgres.h"
+
+#include "fdw/consumer.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/stratnum.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/indexing.h"
+#include "common/hashfn.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/rel.h"
+#include "utils/timestamp.h"
+
+#include "fdw/collection.h"
+#include "fdw/owner.h"
+#include "store/feed.h"
+
+/* docstore.consumer */
+#define ATT_KIND 1
+#define ATT_NAME 2
+#define ATT_OWNER 3
+#define ATT_POSITION 4
+#define ATT_CREATED 5
+#define NATTS 5
+
+/* docstore.consumer_collection */
+#define ATT_LINK_COLLECTION 1
+#define ATT_LINK_KIND 2
+#define ATT_LINK_CONSUMER 3
+#define NATTS_LINK 3
+
+const char *
+docstore_consumer_kind_name(DocConsumerKind kind)
+{
+	return kind == DOC_CONSUMER_SUBSCRIPTION ? "subscription" : kind == DOC_CONSUMER_VIEW ? "view"
+																						  : "replication";
+}
+
+static Relation
+open_consumers(LOCKMODE mode)
+{
+	return table_open(docstore_extension_relation("consumer"), mode);
+}
+
+static Relation
+open_links(LOCKMODE mode)
+{
+	return table_open(docstore_extension_relation("consumer_collection"), mode);
+}
+
+static void
+lock_consumer(DocConsumerKind kind, const char *name)
+{
+	uint32 hash = hash_combine(hash_bytes((const unsigned char *) name, (int) strlen(name)), (uint32) kind);
+	LOCKTAG tag;
+
+	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, docstore_extension_relation("consumer"), hash, 0);
+	(void) LockAcquire(&tag, ExclusiveLock, false, false);
+}
+
+/* ---- reading ---- */
+
+static SysScanDesc
+scan_consumers(Relation consumers, DocConsumerKind kind, const char *name)
+{
+	ScanKeyData key[2];
+
+	ScanKeyInit(&key[0], ATT_KIND, BTEqualStrategyNumber, F_CHAREQ, CharGetDatum((char) kind));
+	ScanKeyInit(&key[1], ATT_NAME, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(name));
+	return systable_beginscan(consumers, docstore_extension_relation("consumer_pkey"), true, NULL, 2, key);
+}
+
+static DocConsumer *
+read_consumer(Relation consumers, HeapTuple tuple)
+{
+	DocConsumer *consumer = palloc0(sizeof(DocConsumer));
+	TupleDesc desc = RelationGetDescr(consumers);
+	bool isnull;
+
+	consumer->kind = (DocConsumerKind) DatumGetChar(heap_getattr(tuple, ATT_KIND, desc, &isnull));
+	consumer->name = TextDatumGetCString(heap_getattr(tuple, ATT_NAME, desc, &isnull));
+	consumer->owner = DatumGetObjectId(heap_getattr(tuple, ATT_OWNER, desc, &isnull));
+	consumer->position = (uint64) DatumGetInt64(heap_getattr(tuple, ATT_POSITION, desc, &isnull));
+	return consumer;
+}
+
+static int
+by_text(const ListCell *a, const ListCell *b)
+{
+	return strcmp(lfirst(a), lfirst(b));
+}
+
+static SysScanDesc
+scan_links(Relation links, DocConsumerKind kind, const char *name)
+{
+	ScanKeyData key[2];
+
+	ScanKeyInit(&key[0], ATT_LINK_KIND, BTEqualStrategyNumber, F_CHAREQ, CharGetDatum((char) kind));
+	ScanKeyInit(&key[1], ATT_LINK_CONSUMER, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(name));
+	return systable_beginscan(links, docstore_extension_relation("consumer_collection_consumer_idx"), true, NULL, 2, key);
+}
+
+static void
+read_collections(DocConsumer *consumer)
+{
+	Relation links = open_links(AccessShareLock);
+	SysScanDesc scan = scan_links(links, consumer->kind, consumer->name);
+	HeapTuple tuple;
+
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		bool isnull;
+		Datum name = heap_getattr(tuple, ATT_LINK_COLLECTION, RelationGetDescr(links), &isnull);
+
+		consumer->collections = lappend(consumer->collections, TextDatumGetCString(name));
+	}
+	systable_endscan(scan);
+	table_close(links, AccessShareLock);
+	list_sort(consumer->collections, by_text);
+}
+
+static DocConsumer *
+find_consumer(DocConsumerKind kind, const char *name)
+{
+	Relation consumers = open_consumers(AccessShareLock);
+	SysScanDesc scan = scan_consumers(consumers, kind, name);
+	HeapTuple tuple = systable_getnext(scan);
+	DocConsumer *consumer = HeapTupleIsValid(tuple) ? read_consumer(consumers, tuple) : NULL;
+
+	systable_endscan(scan);
+	table_close(consumers, AccessShareLock);
+	return consumer;
+}
+
+DocConsumer *
+docstore_consumer_get(DocConsumerKind kind, const char *name, bool lock)
+{
+	DocConsumer *consumer;
+
+	if (lock)
+		lock_consumer(kind, name);
+	consumer = find_consumer(kind, name);
+	if (consumer != NULL)
+		read_collections(consumer);
+	return consumer;
+}
+
+List *
+docstore_consumer_list(void)
+{
+	Relation consumers = open_consumers(AccessShareLock);
+	SysScanDesc scan = systable_beginscan(consumers, docstore_extension_relation("consumer_pkey"), true, NULL, 0, NULL);
+	List *list = NIL;
+	HeapTuple tuple;
+	ListCell *lc;
+
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+		list = lappend(list, read_consumer(consumers, tuple));
+	systable_endscan(scan);
+	table_close(consumers, AccessShareLock);
+	foreach (lc, list)
+		read_collections(lfirst(lc));
+	return list;
+}
+
+List *
+docstore_consumers_of(const char *collection)
+{
+	Relation links = open_links(AccessShareLock);
+	List *list = NIL;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple tuple;
+
+	ScanKeyInit(&key, ATT_LINK_COLLECTION, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(collection));
+	scan = systable_beginscan(links, docstore_extension_relation("consumer_collection_pkey"), true, NULL, 1, &key);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		TupleDesc desc = RelationGetDescr(links);
+		DocConsumer *consumer;
+		bool isnull;
+
+		consumer = find_consumer((DocConsumerKind) DatumGetChar(heap_getattr(tuple, ATT_LINK_KIND, desc, &isnull)),
+								 TextDatumGetCString(heap_getattr(tuple, ATT_LINK_CONSUMER, desc, &isnull)));
+		if (consumer != NULL)
+			list = lappend(list, consumer);
+	}
+	systable_endscan(scan);
+	table_close(links, AccessShareLock);
+	return list;
+}
+
+uint64 *
+docstore_consumer_storages(const DocConsumer *consumer, Snapshot snapshot)
+{
+	uint64 *storages = palloc(Max(list_length(consumer->collections), 1) * sizeof(uint64));
+	ListCell *lc;
+
+	foreach (lc, consumer->collections)
+		storages[foreach_current_index(lc)] = docstore_collection_storage_at(lfirst(lc), snapshot);
+	return storages;
+}
+
+/* ---- changing ---- */
+
+/* All its writers are over, and no other begins before we are. */
+static uint64
+lock_collections(List *names)
+{
+	DocCollection collection;
+	ListCell *lc;
+
+	foreach (lc, names)
+		docstore_collection_get(lfirst(lc), ShareLock, &collection);
+	return docstore_feed_last_etag();
+}
+
+/* What the consumers of a collection have all passed may go; `most` if it has none. */
+static void
+purge(const char *name, uint64 most, bool always)
+{
+	DocCollection collection;
+	ListCell *lc;
+
+	foreach (lc, docstore_consumers_of(name))
+		most = Min(most, ((DocConsumer *) lfirst(lc))->position);
+	docstore_collection_get(name, NoLock, &collection);
+	docstore_feed_purge(collection.storage, most, always);
+}
+
+void
+docstore_consumer_create(DocConsumerKind kind, const char *name, Oid owner, List *collections)
+{
+	List *sorted = list_copy(collections);
+	Datum values[NATTS];
+	bool nulls[NATTS] = {false};
+	Relation rel;
+	ListCell *lc;
+
+	list_sort(sorted, by_text);
+	lock_consumer(kind, name);
+	if (find_consumer(kind, name) != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("%s \"%s\" already exists", docstore_consumer_kind_name(kind), name)));
+
+	values[ATT_KIND - 1] = CharGetDatum((char) kind);
+	values[ATT_NAME - 1] = CStringGetTextDatum(name);
+	values[ATT_OWNER - 1] = ObjectIdGetDatum(owner);
+	values[ATT_POSITION - 1] = Int64GetDatum((int64) lock_collections(sorted));
+	values[ATT_CREATED - 1] = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
+	rel = open_consumers(RowExclusiveLock);
+	CatalogTupleInsert(rel, heap_form_tuple(RelationGetDescr(rel), values, nulls));
+	table_close(rel, NoLock);
+
+	rel = open_links(RowExclusiveLock);
+	foreach (lc, sorted)
+	{
+		values[ATT_LINK_COLLECTION - 1] = CStringGetTextDatum(lfirst(lc));
+		values[ATT_LINK_KIND - 1] = CharGetDatum((char) kind);
+		values[ATT_LINK_CONSUMER - 1] = CStringGetTextDatum(name);
+		CatalogTupleInsert(rel, heap_form_tuple(RelationGetDescr(rel), values, nulls));
+	}
+	table_close(rel, NoLock);
+	docstore_collections_changed();
+	docstore_owner_added(owner);
+}
+
+bool
+docstore_consumer_drop(DocConsumerKind kind, const char *name)
+{
+	DocConsumer *consumer = docstore_consumer_get(kind, name, true);
+	SysScanDesc scan;
+	HeapTuple tuple;
+	uint64 last;
+	Relation rel;
+	ListCell *lc;
+
+	if (consumer == NULL)
+		return false;
+	last = lock_collections(consumer->collections);
+
+	rel = open_consumers(RowExclusiveLock);
+	scan = scan_consumers(rel, kind, name);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+		CatalogTupleDelete(rel, &tuple->t_self);
+	systable_endscan(scan);
+	table_close(rel, NoLock);
+
+	rel = open_links(RowExclusiveLock);
+	scan = scan_links(rel, kind, name);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+		CatalogTupleDelete(rel, &tuple->t_self);
+	systable_endscan(scan);
+	table_close(rel, NoLock);
+	docstore_collections_changed();
+
+	foreach (lc, consumer->collections)
+		purge(lfirst(lc), last, true);
+	return true;
+}
+
+/* Replaces one column of a consumer's row.  The consumer is locked. */
+static void
+replace_column(DocConsumerKind kind, const char *name, int column, Datum value)
+{
+	Relation rel = open_consumers(RowExclusiveLock);
+	SysScanDesc scan = scan_consumers(rel, kind, name);
+	HeapTuple tuple = systable_getnext(scan);
+	Datum values[NATTS] = {0};
+	bool nulls[NATTS] = {false};
+	bool replace[NATTS] = {false};
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "%s \"%s\" is gone", docstore_consumer_kind_name(kind), name);
+	values[column - 1] = value;
+	replace[column - 1] = true;
+	tuple = heap_modify_tuple(tuple, RelationGetDescr(rel), values, nulls, replace);
+	CatalogTupleUpdate(rel, &tuple->t_self, tuple);
+	systable_endscan(scan);
+	table_close(rel, NoLock);
+	CommandCounterIncrement();
+}
+
+void
+docstore_consumer_set_owner(DocConsumerKind kind, const char *name, Oid owner)
+{
+	lock_consumer(kind, name);
+	replace_column(kind, name, ATT_OWNER, ObjectIdGetDatum(owner));
+}
+
+void
+docstore_consumer_advance(DocConsumer *consumer, uint64 position)
+{
+	ListCell *lc;
+
+	if (position <= consumer->position)
+		return;
+	replace_column(consumer->kind, consumer->name, ATT_POSITION, Int64GetDatum((int64) position));
+	consumer->position = position;
+
+	foreach (lc, consumer->collections)
+		purge(lfirst(lc), position, false);
+}

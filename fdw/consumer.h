@@ -1,0 +1,78 @@
+/*
+ * consumer.h - who consumes changes of which collections, and how far: views, replications, named subscriptions.
+ *
+ * Ordinary catalog rows: docstore.consumer has kind, name, owner and position,
+ * docstore.consumer_collection which collections each reads.  A collection with a
+ * consumer is tracked (DocCollection.tracked).  Rights are the caller's to check;
+ * rows are written past the tables' grants.
+ *
+ * Registering takes each collection's lock in ShareLock mode (as CREATE INDEX
+ * does), in order of their names, and waits for its writers, prepared ones
+ * included; so all who write after the registration's commit add changes, and what
+ * others wrote before is visible to every snapshot taken after it.  Dropping locks
+ * likewise.  drop_collection refuses while the collection has consumers; with
+ * cascade it drops them.
+ */
+#ifndef DOCSTORE_CONSUMER_H
+#define DOCSTORE_CONSUMER_H
+
+#include "postgres.h"
+
+#include "nodes/pg_list.h"
+#include "utils/snapshot.h"
+
+typedef enum DocConsumerKind
+{
+	DOC_CONSUMER_SUBSCRIPTION = 's',
+	DOC_CONSUMER_VIEW = 'v',
+	DOC_CONSUMER_REPLICATION = 'r'
+} DocConsumerKind;
+
+/* "view" and so on, for messages. */
+extern const char *docstore_consumer_kind_name(DocConsumerKind kind);
+
+typedef struct DocConsumer
+{
+	DocConsumerKind kind;
+	char *name; /* any text; unique within its kind */
+	Oid owner;
+	uint64 position;   /* changes up to and including this etag are consumed */
+	List *collections; /* of char *, in order of their names */
+} DocConsumer;
+
+/*
+ * Registers a consumer of existing collections (List of char *, none twice).  Its
+ * position is the highest etag given out when all were locked.  23505-like error
+ * (ERRCODE_DUPLICATE_OBJECT) if there is one of that kind and name.
+ */
+extern void docstore_consumer_create(DocConsumerKind kind, const char *name, Oid owner, List *collections);
+/* False if there is none. */
+extern bool docstore_consumer_drop(DocConsumerKind kind, const char *name);
+/* docstore_owners_changed is the caller's to call, as after docstore_consumer_drop. */
+extern void docstore_consumer_set_owner(DocConsumerKind kind, const char *name, Oid owner);
+
+/*
+ * Reads a consumer as it is now (palloc'ed); NULL if there is none.  With lock, it
+ * is locked for the rest of the transaction: nobody else moves its position or drops it.
+ */
+extern DocConsumer *docstore_consumer_get(DocConsumerKind kind, const char *name, bool lock);
+/* All of them, by kind and name. */
+extern List *docstore_consumer_list(void);
+
+/*
+ * Storage ids of its collections, in their order, as of a snapshot; palloc'ed.  0
+ * for a collection that is not there (a feed of storage 0 is empty).
+ */
+extern uint64 *docstore_consumer_storages(const DocConsumer *consumer, Snapshot snapshot);
+
+/*
+ * Moves the position of a consumer that this transaction has locked: an ordinary
+ * row, it goes back if the transaction does.  Less than it is: nothing happens.
+ * What all consumers of a collection have passed is purged once this is committed.
+ */
+extern void docstore_consumer_advance(DocConsumer *consumer, uint64 position);
+
+/* Of a collection: all its consumers, as a List of DocConsumer * without their collections. */
+extern List *docstore_consumers_of(const char *collection);
+
+#endif
