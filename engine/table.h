@@ -59,4 +59,12 @@ extern LsmStatus lsm_table_verify(LsmTable *table, LsmDamage damage, void *arg, 
 extern LsmStatus lsm_table_verify_file(LsmEnv *env, uint64_t number, uint64_t file_size, LsmDamage damage, void *arg,
 									   uint64_t *entries, LsmError *err);
 
+/*
+ * For repair and for looking at files: every entry of a table that can be read, in order, until visit fails.  Damage is
+ * reported and passed by; with that of footer or index nothing is left to read.
+ */
+typedef LsmStatus (*LsmTableVisit)(void *arg, LsmSlice ikey, LsmSlice value, LsmError *err);
+extern LsmStatus lsm_table_salvage(LsmEnv *env, uint64_t number, LsmDamage damage, void *damage_arg,
+								   LsmTableVisit visit, void *arg, LsmError *err);
+
 #endif
