@@ -20,7 +20,7 @@ ISOLATION = $(patsubst specs/%.spec,%,$(wildcard specs/*.spec))
 PG_CPPFLAGS = -I$(CURDIR) -DNDEBUG
 PG_CFLAGS = -std=gnu11 -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers
 SHLIB_LINK = -lzstd -lsnappy
-EXTRA_CLEAN = build
+EXTRA_CLEAN = build docstore-tool
 
 PG_CONFIG ?= pg_config
 override with_llvm = no
@@ -38,6 +38,16 @@ REL_OBJS = $(patsubst engine/%.c,build/release/%.o,$(ENGINE))
 ifneq ($(PGXS),)
 include $(PGXS)
 $(OBJS): $(wildcard *.h engine/*.h store/*.h fdw/*.h worker/*.h)
+
+all: docstore-tool
+install: install-tool
+uninstall: uninstall-tool
+.PHONY: install-tool uninstall-tool
+install-tool: docstore-tool
+	$(MKDIR_P) '$(DESTDIR)$(bindir)'
+	$(INSTALL_PROGRAM) docstore-tool '$(DESTDIR)$(bindir)/docstore-tool'
+uninstall-tool:
+	rm -f '$(DESTDIR)$(bindir)/docstore-tool'
 endif
 
 build/asan/%.o: engine/%.c $(ENGINE_HEADERS)
@@ -54,6 +64,10 @@ build/test/%: engine/test/%.c $(ASAN_OBJS) $(ENGINE_HEADERS)
 
 build/liblsm.a: $(REL_OBJS)
 	rm -f $@ && ar rcs $@ $(REL_OBJS)
+
+# A program beside the library: looks at, checks and repairs the files of a stopped server.
+docstore-tool: $(wildcard tool/*.c tool/*.h) build/liblsm.a $(ENGINE_HEADERS)
+	$(CC) $(ENGINE_CFLAGS) -O2 -DNDEBUG -o $@ $(wildcard tool/*.c) build/liblsm.a $(ENGINE_LIBS) -ljansson
 
 # bench/engine: RocksDB and LMDB take part where their headers are.
 BENCH_ROCKSDB = $(wildcard /usr/include/rocksdb/c.h)

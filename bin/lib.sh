@@ -5,7 +5,7 @@
 PACKAGES=(
 	gcc make libc6-dev
 	postgresql-15 postgresql-server-dev-15
-	libsnappy-dev libzstd-dev libicu-dev
+	libsnappy-dev libzstd-dev libicu-dev libjansson-dev
 	libleveldb-dev          # interoperability tests
 	perl libipc-run-perl    # TAP tests, the demo's parser
 	clang-format            # layout check

@@ -543,11 +543,8 @@ merge_runs(Repair *r, Run *runs, int nruns, LsmOutput *output, LsmError *err)
 	if (it == NULL)
 		return status;
 	for (lsm_iter_seek_first(it); it->valid && status == LSM_OK; lsm_iter_next(it))
-	{
-		/* a version may be in a compaction's input and in its output */
-		if (!output->has_last || lsm_slice_compare(lsm_buf_slice(&output->last), it->key) != 0)
-			status = lsm_output_add(output, it->key, it->value, err);
-	}
+		/* a version may be in a compaction's input and in its output: the second one is passed over */
+		status = lsm_output_add(output, it->key, it->value, err);
 	if (status == LSM_OK && it->status != LSM_OK)
 	{
 		status = it->status;
