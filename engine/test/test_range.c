@@ -94,7 +94,7 @@ make_key(char *key, char letter, int number)
 static void
 put(char letter, int number)
 {
-	LsmBatch batch = {{0}, 0, 0};
+	LsmBatch batch = {0};
 	LsmStamp stamp = {0};
 	char head[LSM_STAMP_MAX_SIZE];
 	char value[VALUE];

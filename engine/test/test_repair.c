@@ -45,7 +45,7 @@ newest(int key)
 static void
 write_key(LsmDb *db, int key, int round)
 {
-	LsmBatch batch = {{0}, 0, 0};
+	LsmBatch batch = {0};
 	char name[16];
 	char value[100];
 	LsmStatus status;

@@ -23,7 +23,7 @@ static int keys;
 static void
 write_some(LsmDb *handle, int n)
 {
-	LsmBatch batch = {{0}, 0, 0};
+	LsmBatch batch = {0};
 	char value[VALUE];
 	LsmError err;
 
