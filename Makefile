@@ -11,7 +11,7 @@ DATA = $(wildcard sql/docstore--*.sql)
 ENGINE = $(filter-out engine/env_pg.c, $(wildcard engine/*.c))
 OBJS = docstore.o engine/env_pg.o \
 	$(patsubst %.c,%.o,$(filter-out engine/env_posix.c engine/env_sim.c engine/env_sim_disk.c engine/journal_log.c engine/standalone.c engine/write_group.c, $(ENGINE))) \
-	$(patsubst %.c,%.o,$(wildcard store/*.c fdw/*.c worker/*.c))
+	$(patsubst %.c,%.o,$(wildcard store/*.c fdw/*.c view/*.c worker/*.c))
 
 REGRESS = $(patsubst sql/%.sql,%,$(filter-out sql/docstore--%.sql,$(wildcard sql/*.sql)))
 ISOLATION = $(patsubst specs/%.spec,%,$(wildcard specs/*.spec))
@@ -19,7 +19,7 @@ ISOLATION = $(patsubst specs/%.spec,%,$(wildcard specs/*.spec))
 # NDEBUG: the engine's assert() would take a whole server down; its tests run with it.
 PG_CPPFLAGS = -I$(CURDIR) -DNDEBUG
 PG_CFLAGS = -std=gnu11 -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers
-SHLIB_LINK = -lzstd -lsnappy
+SHLIB_LINK = -lzstd -lsnappy -ljansson
 EXTRA_CLEAN = build docstore-tool
 
 PG_CONFIG ?= pg_config
@@ -37,7 +37,7 @@ REL_OBJS = $(patsubst engine/%.c,build/release/%.o,$(ENGINE))
 
 ifneq ($(PGXS),)
 include $(PGXS)
-$(OBJS): $(wildcard *.h engine/*.h store/*.h fdw/*.h worker/*.h)
+$(OBJS): $(wildcard *.h engine/*.h store/*.h fdw/*.h view/*.h worker/*.h)
 
 all: docstore-tool
 install: install-tool

@@ -117,15 +117,29 @@
 
 #if PG_VERSION_NUM >= 160000
 #define docstore_owns_database(database, role) object_ownercheck(DatabaseRelationId, database, role)
+#define docstore_owns_extension(extension, role) object_ownercheck(ExtensionRelationId, extension, role)
 #include "catalog/pg_foreign_server.h"
 #define docstore_owns_relation(relid, role) object_ownercheck(RelationRelationId, relid, role)
+#define docstore_owns_database(database, role) object_ownercheck(DatabaseRelationId, database, role)
 #define docstore_server_aclcheck(server, role, mode) object_aclcheck(ForeignServerRelationId, server, role, mode)
 #define docstore_check_can_be_role(member, role) check_can_set_role(member, role)
 #else
 #define docstore_owns_database(database, role) pg_database_ownercheck(database, role)
+#define docstore_owns_extension(extension, role) pg_extension_ownercheck(extension, role)
 #define docstore_check_can_be_role(member, role) check_is_member_of_role(member, role)
 #define docstore_owns_relation(relid, role) pg_class_ownercheck(relid, role)
+#define docstore_owns_database(database, role) pg_database_ownercheck(database, role)
 #define docstore_server_aclcheck(server, role, mode) pg_foreign_server_aclcheck(server, role, mode)
+#endif
+
+/* ---- executor (view/wait.c) ---- */
+
+#if PG_VERSION_NUM >= 180000
+#define DOCSTORE_EXECUTOR_RUN_PARAMS QueryDesc *query, ScanDirection direction, uint64 count
+#define DOCSTORE_EXECUTOR_RUN_ARGS query, direction, count
+#else
+#define DOCSTORE_EXECUTOR_RUN_PARAMS QueryDesc *query, ScanDirection direction, uint64 count, bool once
+#define DOCSTORE_EXECUTOR_RUN_ARGS query, direction, count, once
 #endif
 
 /* ---- explain, analyze (fdw/explain.c, fdw/analyze.c) ---- */
