@@ -1,7 +1,7 @@
 /*
  * docstore.c - the module's entry: settings, shared memory, the resource manager, background workers.
  *
- * Alone it knows all rooms: engine <- store <- fdw, worker <- here.
+ * Alone it knows all rooms: engine <- store <- fdw <- view <- worker <- here.
  */
 #include "postgres.h"
 
@@ -14,7 +14,10 @@
 #include "store/journal_wal.h"
 #include "store/store.h"
 #include "store/template.h"
+#include "view/define.h"
+#include "view/wait.h"
 #include "worker/compactor.h"
+#include "worker/databases.h"
 #include "worker/launcher.h"
 
 PG_MODULE_MAGIC;
@@ -39,4 +42,7 @@ _PG_init(void)
 	docstore_collection_init();
 	docstore_owner_init();
 	docstore_template_init();
+	view_define_init();
+	view_wait_init();
+	docstore_databases_init();
 }

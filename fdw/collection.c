@@ -380,17 +380,23 @@ docstore_collection_list(void)
 }
 
 void
-docstore_storage_stats(uint64 storage, uint64 *bytes, uint64 *entries)
+docstore_kind_stats(char kind, uint64 storage, uint64 *bytes, uint64 *entries)
 {
 	char lower[DOCSTORE_KEY_PREFIX];
 	char upper[DOCSTORE_KEY_PREFIX];
 	LsmError err;
 
-	docstore_key_prefix(lower, DOCSTORE_KEY_DOCUMENT, MyDatabaseId, storage);
-	docstore_key_prefix_end(upper, DOCSTORE_KEY_DOCUMENT, MyDatabaseId, storage);
+	docstore_key_prefix(lower, kind, MyDatabaseId, storage);
+	docstore_key_prefix_end(upper, kind, MyDatabaseId, storage);
 	docstore_check(lsm_range_stats(docstore_db(), lsm_slice(lower, sizeof(lower)), lsm_slice(upper, sizeof(upper)), bytes,
 								   entries, &err),
 				   &err);
+}
+
+void
+docstore_storage_stats(uint64 storage, uint64 *bytes, uint64 *entries)
+{
+	docstore_kind_stats(DOCSTORE_KEY_DOCUMENT, storage, bytes, entries);
 }
 
 /* ---- changing ---- */
@@ -401,8 +407,8 @@ docstore_storage_stats(uint64 storage, uint64 *bytes, uint64 *entries)
  * over when the extension is dropped and made again, and the new collections
  * would hold the documents of the old ones.
  */
-static uint64
-new_storage(void)
+uint64
+docstore_new_storage(void)
 {
 	int64 next = nextval_internal(docstore_extension_relation("storage_id_seq"), false);
 
@@ -442,7 +448,7 @@ add(const char *name, Oid owner, TimestampTz created)
 	bool nulls[NATTS] = {false};
 
 	values[ATT_NAME - 1] = CStringGetTextDatum(name);
-	values[ATT_STORAGE - 1] = Int64GetDatum((int64) new_storage());
+	values[ATT_STORAGE - 1] = Int64GetDatum((int64) docstore_new_storage());
 	values[ATT_OWNER - 1] = ObjectIdGetDatum(owner);
 	values[ATT_CREATED - 1] = TimestampTzGetDatum(created);
 	catalog = table_open(catalog_table(), RowExclusiveLock);
@@ -491,9 +497,8 @@ docstore_create_collection(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* The foreign tables over a collection, by any server of this wrapper's, as a list of oids. */
-static List *
-foreign_tables_of(const char *name)
+List *
+docstore_foreign_tables_of(const char *option, const char *name)
 {
 	Relation rel = table_open(ForeignTableRelationId, AccessShareLock);
 	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
@@ -513,7 +518,7 @@ foreign_tables_of(const char *name)
 		{
 			DefElem *def = lfirst(lc);
 
-			if (strcmp(def->defname, "collection") == 0 && strcmp(strVal(def->arg), name) == 0)
+			if (strcmp(def->defname, option) == 0 && strcmp(strVal(def->arg), name) == 0)
 				oids = lappend_oid(oids, form->ftrelid);
 		}
 	}
@@ -551,43 +556,54 @@ drop_consumers(const char *name, bool cascade)
 					 errmsg("cannot drop collection \"%s\" because other objects depend on it", name),
 					 errdetail("The %s \"%s\" reads it.", docstore_consumer_kind_name(consumer->kind), consumer->name),
 					 errhint("Use docstore.drop_collection(..., cascade => true) to drop the dependent objects too.")));
-		docstore_consumer_drop(consumer->kind, consumer->name);
+		docstore_consumer_drop_whole(consumer->kind, consumer->name);
 	}
+}
+
+ObjectAddresses *
+docstore_lock_foreign_tables(const char *option, const char *name, Oid owner, bool cascade)
+{
+	ObjectAddresses *objects = new_object_addresses();
+	ListCell *lc;
+
+	foreach (lc, docstore_foreign_tables_of(option, name))
+	{
+		Oid relid = lfirst_oid(lc);
+		Oid table_owner = relation_owner(relid);
+		ObjectAddress address;
+
+		/* A table that may not show it is nobody's loss: it stays as it is. */
+		if (!cascade && table_owner != owner && !has_privs_of_role(table_owner, owner))
+			continue;
+		LockRelationOid(relid, AccessExclusiveLock);
+		if (!cascade && !docstore_owns_relation(relid, GetUserId()))
+			ereport(ERROR,
+					(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+					 errmsg("cannot drop %s \"%s\" because other objects depend on it", option, name),
+					 errdetail("Foreign table \"%s\" belongs to role \"%s\".", get_rel_name(relid),
+							   GetUserNameFromId(table_owner, true)),
+					 strcmp(option, "collection") == 0
+						 ? errhint("Use docstore.drop_collection(..., cascade => true) to drop the dependent objects too.")
+						 : 0));
+		ObjectAddressSet(address, RelationRelationId, relid);
+		add_exact_object_address(&address, objects);
+	}
+	return objects;
 }
 
 void
 docstore_collection_drop(const char *name, bool cascade)
 {
 	DocCollection collection;
-	ObjectAddresses *objects = new_object_addresses();
+	ObjectAddresses *objects;
 	Relation catalog;
 	HeapTuple tuple;
-	ListCell *lc;
-	List *oids;
 
 	docstore_collection_get(name, NoLock, &collection);
 	docstore_collection_check_owner(&collection);
 
 	/* Tables before the collection, as everybody locks them. */
-	oids = foreign_tables_of(name);
-	foreach (lc, oids)
-	{
-		ObjectAddress address;
-
-		/* A table that may not show the collection is nobody's loss: it stays as it is. */
-		if (!cascade && !may_show(relation_owner(lfirst_oid(lc)), &collection))
-			continue;
-		LockRelationOid(lfirst_oid(lc), AccessExclusiveLock);
-		if (!cascade && !docstore_owns_relation(lfirst_oid(lc), GetUserId()))
-			ereport(ERROR,
-					(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
-					 errmsg("cannot drop collection \"%s\" because other objects depend on it", name),
-					 errdetail("Foreign table \"%s\" belongs to role \"%s\".", get_rel_name(lfirst_oid(lc)),
-							   GetUserNameFromId(relation_owner(lfirst_oid(lc)), true)),
-					 errhint("Use docstore.drop_collection(..., cascade => true) to drop the dependent objects too.")));
-		ObjectAddressSet(address, RelationRelationId, lfirst_oid(lc));
-		add_exact_object_address(&address, objects);
-	}
+	objects = docstore_lock_foreign_tables("collection", name, collection.owner, cascade);
 	docstore_collection_get(name, AccessExclusiveLock, &collection);
 	docstore_collection_check_owner(&collection);
 	drop_consumers(name, cascade);
@@ -650,7 +666,7 @@ docstore_collection_truncate(const DocTable *table)
 	uint64 storage;
 
 	docstore_collection_of(table, AccessExclusiveLock, &collection);
-	storage = new_storage();
+	storage = docstore_new_storage();
 	replace_column(collection.name, ATT_STORAGE, Int64GetDatum((int64) storage));
 	docstore_predicate_dropped(collection.storage);
 	docstore_write_dropped(collection.storage, GetCurrentCommandId(true));
@@ -662,18 +678,18 @@ docstore_collection_truncate(const DocTable *table)
  * pg_dump orders tables' data by the names of their schemas, and pg_restore -j
  * does not order it at all: documents may come before the catalog's row that
  * says whose they are.  Until that comes (adopt), the collection belongs to the
- * foreign table's owner.
+ * owner of the foreign table, or of the view, that refers to it.
  */
 void
-docstore_collection_foretell(const DocTable *table)
+docstore_collection_foretell(const char *name, Oid owner)
 {
 	DocCollection collection;
 
-	if (find(table->collection, &collection))
+	if (find(name, &collection))
 		return;
-	lock_name(table->collection, AccessExclusiveLock);
-	if (!find(table->collection, &collection))
-		add(table->collection, table->owner, DT_NOBEGIN);
+	lock_name(name, AccessExclusiveLock);
+	if (!find(name, &collection))
+		add(name, owner, DT_NOBEGIN);
 }
 
 /* Gives a row that comes in to the collection that was foretold; false if none was. */
@@ -727,7 +743,7 @@ docstore_collection_trigger(PG_FUNCTION_ARGS)
 
 		if (adopt(data->tg_relation, data->tg_trigtuple))
 			return PointerGetDatum(NULL);
-		storage = Int64GetDatum((int64) new_storage());
+		storage = Int64GetDatum((int64) docstore_new_storage());
 		return PointerGetDatum(heap_modify_tuple_by_cols(data->tg_trigtuple, RelationGetDescr(data->tg_relation), 1, &column,
 														 &storage, &isnull));
 	}

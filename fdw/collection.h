@@ -13,6 +13,7 @@
 
 #include "postgres.h"
 
+#include "catalog/dependency.h"
 #include "nodes/pg_list.h"
 #include "storage/lockdefs.h"
 #include "utils/snapshot.h"
@@ -52,8 +53,8 @@ extern bool docstore_collection_usable(const DocTable *table);
 extern void docstore_collection_check_owner(const DocCollection *collection);
 /* Gives the collection a new, empty storage and marks the old one as dropped.  Locks. */
 extern void docstore_collection_truncate(const DocTable *table);
-/* Makes a table's collection, if there is none, for documents that are restored before the catalog. */
-extern void docstore_collection_foretell(const DocTable *table);
+/* Makes a collection, if there is none, for what is restored before the catalog's row: documents, views. */
+extern void docstore_collection_foretell(const char *name, Oid owner);
 /* Drops it with its documents and foreign tables, as docstore.drop_collection; checks the rights. */
 extern void docstore_collection_drop(const char *name, bool cascade);
 /* Locks; the rights are the caller's business, and docstore_owners_changed. */
@@ -68,7 +69,20 @@ extern void docstore_collections_changed(void);
 /* Palloc'ed DocCollections, in order of their names. */
 extern List *docstore_collection_list(void);
 
+/* A storage id that was never used in this database. */
+extern uint64 docstore_new_storage(void);
+
+/* The foreign tables of this wrapper whose option ("collection", "view") is a name, by any server, as a list of oids. */
+extern List *docstore_foreign_tables_of(const char *option, const char *name);
+/*
+ * Locks those, to be dropped: with cascade all, else those whose owners may show what belongs to `owner`; throws
+ * if one of them is not the current user's.
+ */
+extern ObjectAddresses *docstore_lock_foreign_tables(const char *option, const char *name, Oid owner, bool cascade);
+
 /* What the engine's files know of a collection; see lsm_range_stats. */
 extern void docstore_storage_stats(uint64 storage, uint64 *bytes, uint64 *entries);
+/* The same of a storage's keys of a kind (store.h). */
+extern void docstore_kind_stats(char kind, uint64 storage, uint64 *bytes, uint64 *entries);
 
 #endif

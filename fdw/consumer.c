@@ -53,6 +53,34 @@ docstore_consumer_kind_name(DocConsumerKind kind)
 																						  : "replication";
 }
 
+static void (*view_drop)(const char *name);
+static void (*view_give)(const char *name, Oid owner);
+
+void
+docstore_consumer_set_view_functions(void (*drop)(const char *name), void (*give)(const char *name, Oid owner))
+{
+	view_drop = drop;
+	view_give = give;
+}
+
+void
+docstore_consumer_drop_whole(DocConsumerKind kind, const char *name)
+{
+	if (kind == DOC_CONSUMER_VIEW)
+		view_drop(name);
+	else
+		(void) docstore_consumer_drop(kind, name);
+}
+
+void
+docstore_consumer_give_whole(DocConsumerKind kind, const char *name, Oid owner)
+{
+	if (kind == DOC_CONSUMER_VIEW)
+		view_give(name, owner);
+	else
+		docstore_consumer_set_owner(kind, name, owner);
+}
+
 static Relation
 open_consumers(LOCKMODE mode)
 {

@@ -1,10 +1,9 @@
 /*
- * handler.c - the foreign data wrapper's entry: which function does what.
+ * handler.c - which function does what for foreign tables over collections (view/handler.c for all).
  */
 #include "postgres.h"
 
-#include "fmgr.h"
-#include "foreign/fdwapi.h"
+#include "fdw/handler.h"
 
 #include "fdw/analyze.h"
 #include "fdw/explain.h"
@@ -15,19 +14,15 @@
 #include "fdw/scan.h"
 #include "store/store.h"
 
-PG_FUNCTION_INFO_V1(docstore_fdw_handler);
-
 static bool
 is_parallel_safe(PlannerInfo *root, RelOptInfo *rel, RangeTblEntry *rte)
 {
 	return false;
 }
 
-Datum
-docstore_fdw_handler(PG_FUNCTION_ARGS)
+void
+docstore_collection_routine(FdwRoutine *routine)
 {
-	FdwRoutine *routine = makeNode(FdwRoutine);
-
 	routine->GetForeignRelSize = docstore_get_rel_size;
 	routine->GetForeignPaths = docstore_get_paths;
 	routine->GetForeignPlan = docstore_get_plan;
@@ -57,6 +52,4 @@ docstore_fdw_handler(PG_FUNCTION_ARGS)
 	routine->AnalyzeForeignTable = docstore_analyze;
 	routine->ImportForeignSchema = docstore_import_schema;
 	routine->IsForeignScanParallelSafe = is_parallel_safe;
-
-	PG_RETURN_POINTER(routine);
 }

@@ -199,7 +199,11 @@ docstore_begin_insert(ModifyTableState *mtstate, ResultRelInfo *rri)
 		return;
 	/* Whoever restores a dump says so by this setting: what things refer to may come later. */
 	if (plan == NULL && !check_function_bodies)
-		docstore_collection_foretell(doc_table_get(rri->ri_RelationDesc));
+	{
+		DocTable *table = doc_table_get(rri->ri_RelationDesc);
+
+		docstore_collection_foretell(table->collection, table->owner);
+	}
 	modify = begin(mtstate, rri, plan != NULL ? mtstate->ps.state->es_output_cid : GetCurrentCommandId(true));
 	modify->copy = plan == NULL;
 	modify->skip = plan != NULL && plan->onConflictAction == ONCONFLICT_NOTHING;

@@ -38,17 +38,18 @@ docstore_fdw_validator(PG_FUNCTION_ARGS)
 {
 	List *options = untransformRelOptions(PG_GETARG_DATUM(0));
 	Oid catalog = PG_GETARG_OID(1);
-	const char *valid = catalog == ForeignTableRelationId ? "collection"
+	const char *valid = catalog == ForeignTableRelationId ? "collection, view"
 						: catalog == AttributeRelationId  ? "path"
 														  : NULL;
-	bool collection = false;
+	int shown = 0;
 	ListCell *lc;
 
 	foreach (lc, options)
 	{
 		DefElem *def = lfirst(lc);
 
-		if (valid == NULL || strcmp(def->defname, valid) != 0)
+		if (!(catalog == ForeignTableRelationId && (strcmp(def->defname, "collection") == 0 || strcmp(def->defname, "view") == 0)) &&
+			!(catalog == AttributeRelationId && strcmp(def->defname, "path") == 0))
 			ereport(ERROR,
 					(errcode(ERRCODE_FDW_INVALID_OPTION_NAME),
 					 errmsg("invalid option \"%s\"", def->defname),
@@ -63,16 +64,16 @@ docstore_fdw_validator(PG_FUNCTION_ARGS)
 			if (name[0] == '\0' || strlen(name) >= NAMEDATALEN)
 				ereport(ERROR,
 						(errcode(ERRCODE_FDW_INVALID_STRING_FORMAT),
-						 errmsg("invalid collection name \"%s\"", name),
-						 errhint("A collection's name has 1 to %d bytes.", NAMEDATALEN - 1)));
-			collection = true;
+						 errmsg("invalid %s name \"%s\"", def->defname, name),
+						 errhint("A %s's name has 1 to %d bytes.", def->defname, NAMEDATALEN - 1)));
+			shown++;
 		}
 	}
-	if (catalog == ForeignTableRelationId && !collection)
+	if (catalog == ForeignTableRelationId && shown != 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_FDW_DYNAMIC_PARAMETER_VALUE_NEEDED),
-				 errmsg("option \"collection\" is required for foreign tables of docstore"),
-				 errhint("Add OPTIONS (collection '...') with the name of a collection.")));
+				 errmsg("one of the options \"collection\" and \"view\" is required for foreign tables of docstore"),
+				 errhint("Add OPTIONS (collection '...') or OPTIONS (view '...') with its name.")));
 	PG_RETURN_VOID();
 }
 

@@ -231,9 +231,9 @@ utility(PlannedStmt *pstmt, const char *query, bool read_only, ProcessUtilityCon
 		if (!list_member_oid(roles, consumer->owner))
 			continue;
 		if (drop != NULL)
-			docstore_consumer_drop(consumer->kind, consumer->name);
+			docstore_consumer_drop_whole(consumer->kind, consumer->name);
 		else
-			docstore_consumer_set_owner(consumer->kind, consumer->name, get_rolespec_oid(reassign->newrole, false));
+			docstore_consumer_give_whole(consumer->kind, consumer->name, get_rolespec_oid(reassign->newrole, false));
 	}
 	foreach (lc, docstore_collection_list())
 	{

@@ -241,9 +241,8 @@ bound_prefix(SeekRange *range, uint64 storage, const char *prefix, size_t len)
 	cut_upper(range, end);
 }
 
-/* What a LIKE pattern begins with; *exact if there is nothing else in it. */
-static size_t
-like_prefix(const char *pattern, size_t len, char *prefix, bool *exact)
+size_t
+doc_like_prefix(const char *pattern, size_t len, char *prefix, bool *exact)
 {
 	size_t n = 0;
 
@@ -361,7 +360,7 @@ doc_seek_range(uint64 storage, const SeekOp *ops, int nops, const Datum *values,
 				char *prefix = palloc(len + 1);
 				bool exact;
 
-				len = like_prefix(data, len, prefix, &exact);
+				len = doc_like_prefix(data, len, prefix, &exact);
 				if (exact)
 				{
 					raise_lower(range, bound(storage, prefix, len, false));

@@ -44,6 +44,9 @@ doc_seek_exact(SeekOp op)
 	return op != SEEK_LIKE;
 }
 
+/* What a LIKE pattern begins with, into prefix (of len bytes), and its length; *exact if there is nothing else in it. */
+extern size_t doc_like_prefix(const char *pattern, size_t len, char *prefix, bool *exact);
+
 /* "id >= ", ... for EXPLAIN. */
 extern const char *doc_seek_text(SeekOp op);
 

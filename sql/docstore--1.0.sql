@@ -56,10 +56,12 @@ AS 'MODULE_PATHNAME', 'docstore_fdw_validator' LANGUAGE C STRICT;
 
 CREATE FOREIGN DATA WRAPPER docstore HANDLER docstore.fdw_handler VALIDATOR docstore.fdw_validator;
 CREATE SERVER docstore FOREIGN DATA WRAPPER docstore;
+-- The results of views are on a server of their own, so that pg_dump --include-foreign-data=docstore leaves them out.
+CREATE SERVER docstore_views FOREIGN DATA WRAPPER docstore;
 
 -- Whoever has USAGE on the server may make collections, and foreign tables over collections of their own.
 -- Documents are protected by the collection's owner and the foreign table's grants, not by the server.
-GRANT USAGE ON FOREIGN SERVER docstore TO PUBLIC;
+GRANT USAGE ON FOREIGN SERVER docstore, docstore_views TO PUBLIC;
 GRANT USAGE ON SCHEMA docstore TO PUBLIC;
 
 -- collections
@@ -128,6 +130,101 @@ SELECT c.name, c.owner, c.position, c.created,
 		  WHERE l.kind = c.kind AND l.consumer = c.name ORDER BY l.collection) AS collections
 FROM docstore.consumer AS c WHERE c.kind = 's';
 GRANT SELECT ON docstore.subscriptions TO PUBLIC;
+
+-- views
+
+-- A view is a JSON document: {"collections": [...], "map": "SELECT ...", "key": "column, ..."}.  Storing one makes the
+-- view, with a foreign table of its results in the current schema; deleting it drops both.
+CREATE TABLE docstore.views (
+	name text COLLATE "C" PRIMARY KEY,
+	definition json NOT NULL,
+	owner regrole NOT NULL DEFAULT quote_ident(current_user)::regrole -- the map runs with that role's rights
+);
+GRANT SELECT, INSERT, UPDATE, DELETE ON docstore.views TO PUBLIC; -- the trigger checks who may do what
+SELECT pg_catalog.pg_extension_config_dump('docstore.views', '');
+
+-- What is made of a definition.  Written by the trigger on docstore.views only.
+CREATE TABLE docstore.view_index (
+	view text COLLATE "C" PRIMARY KEY,
+	storage_id bigint NOT NULL UNIQUE,
+	owner regrole NOT NULL,
+	map text NOT NULL,
+	collections text[] NOT NULL,
+	shape text NOT NULL -- columns and key
+);
+
+-- How far each view is.  Written by its indexer.
+CREATE TABLE docstore.view_progress (
+	storage_id bigint PRIMARY KEY,
+	built boolean NOT NULL,
+	position bigint NOT NULL,
+	rows bigint NOT NULL,
+	documents bigint NOT NULL,
+	storages bigint[] NOT NULL,
+	next_collection integer NOT NULL,
+	next_id text COLLATE "C",
+	sqlstate text,
+	reason text,
+	updated timestamptz NOT NULL,
+	scanned bigint NOT NULL,
+	database oid NOT NULL -- a copy of a database builds its views anew
+) WITH (fillfactor = 50);
+
+-- Documents that are not in a view because its map fails for them.  Written by the indexer only.
+CREATE TABLE docstore.view_error (
+	view text COLLATE "C" NOT NULL,
+	collection text COLLATE "C" NOT NULL,
+	id text COLLATE "C" NOT NULL,
+	etag bigint NOT NULL,
+	sqlstate text NOT NULL,
+	message text NOT NULL,
+	noticed timestamptz NOT NULL DEFAULT clock_timestamp(),
+	PRIMARY KEY (view, collection, id)
+);
+-- Messages may quote documents: they are for the view's owner.
+CREATE VIEW docstore.view_errors WITH (security_barrier) AS
+SELECT e.view, e.collection, e.id, e.etag, e.sqlstate, e.message, e.noticed
+FROM docstore.view_error e JOIN docstore.view_index i USING (view) WHERE pg_has_role(i.owner, 'USAGE');
+GRANT SELECT ON docstore.view_errors TO PUBLIC;
+
+CREATE FUNCTION docstore.view_trigger() RETURNS trigger
+AS 'MODULE_PATHNAME', 'docstore_view_trigger' LANGUAGE C;
+REVOKE ALL ON FUNCTION docstore.view_trigger() FROM PUBLIC;
+CREATE TRIGGER view_changed AFTER INSERT OR UPDATE OR DELETE ON docstore.views
+FOR EACH ROW EXECUTE FUNCTION docstore.view_trigger();
+CREATE TRIGGER view_truncated BEFORE TRUNCATE ON docstore.views
+FOR EACH STATEMENT EXECUTE FUNCTION docstore.view_trigger();
+
+CREATE FUNCTION docstore.create_view(name text, map text, collections text[], key text DEFAULT NULL) RETURNS void
+LANGUAGE sql BEGIN ATOMIC
+	INSERT INTO docstore.views (name, definition)
+	VALUES ($1, json_strip_nulls(json_build_object('collections', $3, 'map', $2, 'key', $4)));
+END;
+
+-- Drops a view with its rows and foreign tables.
+CREATE FUNCTION docstore.drop_view(name text) RETURNS void
+AS 'MODULE_PATHNAME', 'docstore_drop_view' LANGUAGE C STRICT;
+
+-- Waits until a view has everything that was committed before the call; an error after the timeout, or if that cannot be.
+CREATE FUNCTION docstore.wait_for_view(name text, timeout interval DEFAULT '1 min') RETURNS void
+AS 'MODULE_PATHNAME', 'docstore_wait_for_view' LANGUAGE C STRICT;
+
+CREATE FUNCTION docstore.view_size(storage_id bigint) RETURNS bigint
+AS 'MODULE_PATHNAME', 'docstore_view_size' LANGUAGE C STRICT;
+
+CREATE VIEW docstore.view_status AS
+SELECT i.view AS name,
+	i.owner,
+	CASE WHEN p.reason IS NOT NULL THEN 'paused' WHEN p.built THEN 'ready' ELSE 'building' END AS state,
+	p.position,                        -- every change up to this etag is in the rows
+	p.documents AS documents_scanned,  -- while building
+	p.rows,
+	(SELECT count(*) FROM docstore.view_error e WHERE e.view = i.view) AS errors,
+	docstore.view_size(i.storage_id) AS estimated_bytes,
+	p.updated,                         -- when the position was moved last
+	p.reason                           -- why it is paused
+FROM docstore.view_index i JOIN docstore.view_progress p USING (storage_id);
+GRANT SELECT ON docstore.view_status TO PUBLIC;
 
 -- status and maintenance
 

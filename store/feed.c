@@ -307,6 +307,12 @@ publish(LsmDb *db)
 	publishing = true;
 }
 
+uint64
+docstore_feed_own_etag(void)
+{
+	return publishing ? pg_atomic_read_u64(&published[docstore_proc_number()].low) : 0;
+}
+
 static void
 wake_listeners(void)
 {

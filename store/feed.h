@@ -79,6 +79,8 @@ extern void docstore_change_key(char *dst, Oid database, uint64 storage, uint64 
  * between (docstore_feed_open takes the position as a lower bound anyway).
  */
 extern uint64 docstore_feed_horizon(void);
+/* A lower bound of the etags that this transaction has given its changes; 0: there are none. */
+extern uint64 docstore_feed_own_etag(void);
 /* The highest etag given out so far; whatever is committed by now has no higher one. */
 extern uint64 docstore_feed_last_etag(void);
 

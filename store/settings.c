@@ -17,6 +17,7 @@ int docstore_compression = LSM_COMPRESS_ZSTD;
 int docstore_background_rate_kb = 0;
 int docstore_max_wal_kb = 1024 * 1024;
 int docstore_flush_delay_ms = 300 * 1000;
+int docstore_view_wait_ms = 0;
 
 static const struct config_enum_entry compression_kinds[] = {
 	{"none", LSM_COMPRESS_NONE, false},
@@ -61,6 +62,11 @@ docstore_define_settings(void)
 	DefineCustomIntVariable("docstore.flush_delay",
 							"A memtable that is older than this is flushed, full or not; 0 means never.",
 							NULL, &docstore_flush_delay_ms, 300 * 1000, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_MS,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("docstore.view_wait",
+							"How long a statement that reads views waits until they have what was committed before it; 0: it does not.",
+							"It fails when the time is over.",
+							&docstore_view_wait_ms, 0, 0, INT_MAX, PGC_USERSET, GUC_UNIT_MS,
 							NULL, NULL, NULL);
 	MarkGUCPrefixReserved("docstore");
 }

@@ -10,6 +10,7 @@
 #include "storage/spin.h"
 
 #include "engine/db.h"
+#include "store/indexers.h"
 
 typedef struct DocstoreShared
 {
@@ -19,6 +20,7 @@ typedef struct DocstoreShared
 	pg_atomic_uint32 compactor_pid; /* 0: it does not run */
 	slock_t mutex;
 	char trouble[256]; /* mutex; why the compactor cannot bring the store up, "" if it can */
+	DocstoreIndexers indexers;
 } DocstoreShared;
 
 /* NULL unless loaded by shared_preload_libraries. */

@@ -1,5 +1,5 @@
 /*
- * launcher.c - looks after databases.
+ * launcher.c - looks after databases: those that are gone, and those that want an indexer (databases.c).
  *
  * DROP DATABASE leaves documents behind: no hook of an extension sees its
  * commit.  So every now and then the launcher compares the databases that have
@@ -27,8 +27,10 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
+#include "store/indexers.h"
 #include "store/store.h"
 #include "store/txn.h"
+#include "worker/databases.h"
 #include "worker/launcher.h"
 #include "worker/task.h"
 
@@ -155,17 +157,27 @@ sweep(void *arg)
 	return false;
 }
 
+static void
+launcher_exit(int code, Datum arg)
+{
+	docstore_indexers_serve(NULL);
+}
+
 void
 docstore_launcher_main(Datum arg)
 {
 	DocstoreTask sweeping = {
 		.failed = "could not look for dropped databases", .run = sweep, .every_ms = SWEEP_MS};
+	DocstoreTask starting = {
+		.failed = "could not start indexers", .run = docstore_start_indexers, .arg = &starting, .every_ms = SWEEP_MS};
 
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 	pgstat_report_appname("docstore launcher");
+	before_shmem_exit(launcher_exit, (Datum) 0);
+	docstore_indexers_serve(MyLatch);
 
 	for (;;)
 	{
@@ -177,9 +189,13 @@ docstore_launcher_main(Datum arg)
 		}
 		pgstat_report_activity(STATE_RUNNING, "looking for dropped databases");
 		(void) docstore_task_run(&sweeping);
+		/* Whoever woke us wants an indexer, or one has ended. */
+		if (starting.pause_ms == 0)
+			docstore_task_hurry(&starting);
+		(void) docstore_task_run(&starting);
 		pgstat_report_activity(STATE_IDLE, NULL);
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 docstore_task_due_in(&sweeping, SWEEP_MS), PG_WAIT_EXTENSION);
+						 docstore_task_due_in(&sweeping, docstore_task_due_in(&starting, SWEEP_MS)), PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
 	}
 }

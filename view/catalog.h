@@ -1,0 +1,59 @@
+/*
+ * catalog.h - which views there are, and their indexes.
+ *
+ * docstore.views holds what users define; docstore.view_index what this file
+ * makes of it, one row each: storage id, owner, map, columns, key.  A trigger on the first keeps the
+ * second, so definitions are as transactional as any row.
+ *
+ * Locks: a heavyweight lock per view, taken after the foreign table's:
+ * AccessShare by readers, RowExclusive by the indexer, AccessExclusive by
+ * creation and drop, held to the end of the transaction.
+ */
+#ifndef DOCSTORE_CATALOG_H
+#define DOCSTORE_CATALOG_H
+
+#include "postgres.h"
+
+#include "nodes/pg_list.h"
+#include "storage/lockdefs.h"
+
+#include "view/check.h"
+
+typedef struct View
+{
+	char name[NAMEDATALEN];
+	uint64 storage; /* the storage id that its rows' keys begin with */
+	Oid owner;
+	TransactionId xmin; /* of the catalog's row */
+	char *map;
+	List *collections; /* of char * */
+	ViewShape *shape;
+} View;
+
+/* Locks (unless NoLock) and reads, into the current context; throws if there is no such view. */
+extern View *view_get(const char *name, LOCKMODE mode);
+/* The same, NULL if there is none. */
+extern View *view_find(const char *name, LOCKMODE mode);
+/* For a foreign table and its owner: throws if that role has no right to the view. */
+extern View *view_get_for(const char *name, LOCKMODE mode, const char *table, Oid table_owner);
+/* Another number after any change of the catalog that this process has heard of. */
+extern uint64 view_generation(void);
+/* A copy in the current context. */
+extern View *view_copy(const View *view);
+/* All views of this database (View *), by name; NIL also if the extension is not installed. */
+extern List *view_list(void);
+
+/* ---- changing (define.c) ---- */
+
+extern void view_lock(const char *name, LOCKMODE mode);
+/* The view is locked AccessExclusive. */
+extern void view_catalog_insert(const View *view);
+extern void view_catalog_delete(const char *name);
+extern void view_catalog_set_owner(const char *name, Oid owner);
+/* After this transaction's commit the indexer shall look at the catalog. */
+extern void view_catalog_touch(void);
+
+/* The statement that makes the foreign table of a view's results. */
+extern char *view_table_statement(const View *view, const char *server);
+
+#endif

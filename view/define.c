@@ -1,0 +1,293 @@
+/*
+ * define.c - makes and drops views as definitions are stored in and deleted from docstore.views.
+ *
+ * A trigger on that table does it, so it is part of the transaction that stores
+ * the definition; functions like docstore.create_view only write rows.
+ */
+#include "postgres.h"
+
+#include "view/define.h"
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "catalog/dependency.h"
+#include "catalog/namespace.h"
+#include "catalog/objectaccess.h"
+#include "catalog/pg_authid_d.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
+#include "commands/extension.h"
+#include "commands/trigger.h"
+#include "executor/spi.h"
+#include "foreign/foreign.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+
+#include "fdw/collection.h"
+#include "fdw/consumer.h"
+#include "fdw/owner.h"
+#include "fdw/write.h"
+#include "store/compat.h"
+#include "store/store.h"
+#include "view/catalog.h"
+#include "view/map.h"
+#include "view/pin.h"
+#include "view/progress.h"
+
+#define SCHEMA "docstore"
+/* Not the collections' server: pg_dump --include-foreign-data=docstore must leave out what is only computed. */
+#define SERVER "docstore_views"
+
+/* docstore.views */
+#define VIEWS_NAME 1
+#define VIEWS_DEFINITION 2
+#define VIEWS_OWNER 3
+
+static object_access_hook_type next_object_access_hook;
+
+PG_FUNCTION_INFO_V1(docstore_view_trigger);
+
+/* With the caller's rights, in the caller's current schema.  pg_dump has made it before the definition comes. */
+static void
+make_table(const View *view)
+{
+	if (docstore_foreign_tables_of("view", view->name) != NIL)
+		return;
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	if (SPI_execute(view_table_statement(view, SERVER), false, 0) != SPI_OK_UTILITY)
+		elog(ERROR, "could not make the foreign table");
+	SPI_finish();
+}
+
+static void
+check_role(Oid owner)
+{
+	if (!has_privs_of_role(GetUserId(), owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be member of role \"%s\"", GetUserNameFromId(owner, false)),
+				 errdetail("A view belongs to that role, and its map runs with that role's rights.")));
+}
+
+static void
+check_collections(const ViewDefinition *definition, Oid owner)
+{
+	ListCell *lc;
+
+	foreach (lc, definition->collections)
+	{
+		DocCollection collection;
+
+		docstore_collection_get(lfirst(lc), NoLock, &collection);
+		if (!has_privs_of_role(owner, collection.owner))
+			ereport(ERROR,
+					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+					 errmsg("permission denied for collection \"%s\"", collection.name),
+					 errdetail("The view's owner is not a member of the role that owns the collection.")));
+	}
+}
+
+static int
+compare_strings(const ListCell *a, const ListCell *b)
+{
+	return strcmp(lfirst(a), lfirst(b));
+}
+
+static void
+create(const char *name, const char *json, Oid owner)
+{
+	View *view = palloc0(sizeof(View));
+	ForeignServer *server = GetForeignServerByName(SERVER, false);
+	ViewDefinition *definition;
+	AclResult usage;
+	ListCell *lc;
+	ViewPin pin;
+
+	docstore_require_preload();
+	if (name[0] == '\0' || strlen(name) >= NAMEDATALEN)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_NAME),
+				 errmsg("invalid view name \"%s\"", name),
+				 errhint("A view's name has 1 to %d bytes.", NAMEDATALEN - 1)));
+	usage = docstore_server_aclcheck(server->serverid, GetUserId(), ACL_USAGE);
+	if (usage != ACLCHECK_OK)
+		aclcheck_error(usage, OBJECT_FOREIGN_SERVER, server->servername);
+	check_role(owner);
+	definition = view_definition_parse(json);
+	/* Whoever restores a dump says so by this setting: what things refer to may come later. */
+	if (!check_function_bodies)
+		foreach (lc, definition->collections)
+			docstore_collection_foretell(lfirst(lc), owner);
+	check_collections(definition, owner);
+
+	view_pin(&pin, owner);
+	view->shape = view_check(definition);
+	view_unpin(&pin);
+	strlcpy(view->name, name, NAMEDATALEN);
+	view->owner = owner;
+	view->map = definition->map;
+	view->collections = definition->collections;
+	list_sort(view->collections, compare_strings); /* as the consumer has them */
+	/* What only shows when it runs, a function that the owner may not call say. */
+	view_map_try(view);
+
+	view_lock(name, AccessExclusiveLock);
+	view->storage = docstore_new_storage();
+	view_catalog_insert(view);
+	docstore_consumer_create(DOC_CONSUMER_VIEW, name, owner, view->collections);
+	view_progress_create(view);
+	make_table(view);
+}
+
+static void
+drop(const char *name)
+{
+	View *view = view_get(name, NoLock);
+	ObjectAddresses *tables;
+
+	check_role(view->owner);
+	/* Tables before the view, as everybody locks them. */
+	tables = docstore_lock_foreign_tables("view", name, view->owner, false);
+	view = view_get(name, AccessExclusiveLock);
+	check_role(view->owner);
+	performMultipleDeletions(tables, DROP_RESTRICT, 0);
+	view_catalog_delete(name);
+	(void) docstore_consumer_drop(DOC_CONSUMER_VIEW, name);
+	docstore_owners_changed();
+	view_progress_drop(view);
+	docstore_write_dropped(view->storage, GetCurrentCommandId(true));
+}
+
+/* AFTER INSERT OR UPDATE OR DELETE ON docstore.views FOR EACH ROW */
+Datum
+docstore_view_trigger(PG_FUNCTION_ARGS)
+{
+	TriggerData *data = (TriggerData *) fcinfo->context;
+	TupleDesc desc;
+	HeapTuple tuple;
+	bool isnull;
+	char *name;
+	char *json;
+	Oid owner;
+
+	if (CALLED_AS_TRIGGER(fcinfo) && TRIGGER_FIRED_BY_TRUNCATE(data->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot truncate docstore.views"),
+				 errhint("Use DELETE.")));
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_AFTER(data->tg_event) || !TRIGGER_FIRED_FOR_ROW(data->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("this function can only be called as a trigger")));
+	desc = RelationGetDescr(data->tg_relation);
+	tuple = data->tg_trigtuple;
+	name = TextDatumGetCString(heap_getattr(tuple, VIEWS_NAME, desc, &isnull));
+	json = TextDatumGetCString(heap_getattr(tuple, VIEWS_DEFINITION, desc, &isnull));
+	owner = DatumGetObjectId(heap_getattr(tuple, VIEWS_OWNER, desc, &isnull));
+	if (TRIGGER_FIRED_BY_INSERT(data->tg_event))
+		create(name, json, owner);
+	else if (TRIGGER_FIRED_BY_DELETE(data->tg_event))
+		drop(name);
+	else
+	{
+		HeapTuple new = data->tg_newtuple;
+		Oid new_owner = DatumGetObjectId(heap_getattr(new, VIEWS_OWNER, desc, &isnull));
+
+		check_role(owner);
+		if (strcmp(name, TextDatumGetCString(heap_getattr(new, VIEWS_NAME, desc, &isnull))) != 0 ||
+			strcmp(json, TextDatumGetCString(heap_getattr(new, VIEWS_DEFINITION, desc, &isnull))) != 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("a view's definition cannot be changed yet"),
+					 errhint("Drop view \"%s\" and create it again.", name)));
+		if (new_owner != owner)
+		{
+			check_role(new_owner);
+			(void) view_get(name, AccessExclusiveLock);
+			docstore_owner_added(new_owner);
+			view_catalog_set_owner(name, new_owner);
+			docstore_consumer_set_owner(DOC_CONSUMER_VIEW, name, new_owner);
+			docstore_owners_changed();
+		}
+	}
+	return PointerGetDatum(NULL);
+}
+
+/*
+ * drop_collection with cascade, DROP OWNED and REASSIGN OWNED: who may do those
+ * may do this, whoever the view belongs to.  The trigger above does the rest.
+ */
+static void
+execute(const char *sql, int nargs, const Datum *values, int expected)
+{
+	Oid types[2] = {TEXTOID, OIDOID};
+	ViewPin pin;
+
+	view_pin(&pin, BOOTSTRAP_SUPERUSERID);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	if (SPI_execute_with_args(sql, nargs, types, (Datum *) values, NULL, false, 0) != expected)
+		elog(ERROR, "could not change docstore.views");
+	SPI_finish();
+	view_unpin(&pin);
+}
+
+static void
+drop_whole(const char *name)
+{
+	Datum values[1] = {CStringGetTextDatum(name)};
+
+	execute("DELETE FROM docstore.views WHERE name = $1", 1, values, SPI_OK_DELETE);
+}
+
+static void
+give_whole(const char *name, Oid owner)
+{
+	Datum values[2] = {CStringGetTextDatum(name), ObjectIdGetDatum(owner)};
+
+	execute("UPDATE docstore.views SET owner = $2::pg_catalog.regrole WHERE name = $1", 2, values, SPI_OK_UPDATE);
+}
+
+/* ---- DROP EXTENSION ---- */
+
+/* The catalog goes away with all its rows: their storages are dropped with it, in the same transaction. */
+static void
+object_access(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id, void *arg)
+{
+	if (next_object_access_hook)
+		next_object_access_hook(access, class_id, object_id, sub_id, arg);
+
+	if (access == OAT_DROP && class_id == RelationRelationId && sub_id == 0)
+	{
+		Oid schema = get_namespace_oid(SCHEMA, true);
+
+		if (OidIsValid(schema) && object_id == get_relname_relid("view_index", schema) &&
+			OidIsValid(getExtensionOfObject(class_id, object_id)) &&
+			getExtensionOfObject(class_id, object_id) == get_extension_oid("docstore", true))
+		{
+			ListCell *lc;
+
+			view_catalog_touch();
+			foreach (lc, view_list())
+			{
+				View *view = lfirst(lc);
+
+				view_lock(view->name, AccessExclusiveLock);
+				docstore_write_dropped(view->storage, GetCurrentCommandId(true));
+			}
+		}
+	}
+}
+
+void
+view_define_init(void)
+{
+	next_object_access_hook = object_access_hook;
+	object_access_hook = object_access;
+	docstore_consumer_set_view_functions(drop_whole, give_whole);
+}

@@ -1,0 +1,69 @@
+/*
+ * entry.h - what a view's rows look like in the engine.
+ *
+ * A row: key 'v', database, storage id of the view (store.h's prefix), then
+ *
+ *     the columns of the view's key, encoded (key.h)
+ *     the document's id, encoded as one more text column
+ *     storage id of the document's collection, 8 bytes big-endian
+ *     number of the row among the document's, 4 bytes big-endian
+ *
+ * and as value
+ *
+ *     format     1 byte, 1
+ *     id offset  varint32: where the encoded id begins in the key, counted behind the prefix
+ *     nulls      a bit for each of the map's columns, set where it is null; padded to bytes
+ *     columns    those that are not null, one after the other:
+ *                fixed length: the bytes in memory; variable: a datum with a 1-byte header, or
+ *                a zero byte, varint32 length, and the contents
+ *
+ * The back-index: key 'b', database, storage id of the view, storage id of the
+ * collection as above, the document's id; value: for each row that the
+ * document has, varint32 length and the bytes of its key behind the prefix.
+ * Documents without rows have none.
+ */
+#ifndef DOCSTORE_ENTRY_H
+#define DOCSTORE_ENTRY_H
+
+#include "postgres.h"
+
+#include "executor/tuptable.h"
+#include "lib/stringinfo.h"
+
+#include "store/store.h"
+#include "view/check.h"
+
+/* Longest key of a row behind its prefix. */
+#define VIEW_MAX_KEY 8192
+
+/* The map's columns as they are stored. */
+typedef struct ViewLayout
+{
+	int ncolumns;
+	int16 *length;
+	bool *by_value;
+	bool *packable; /* variable length, and short values may have a short header */
+} ViewLayout;
+extern ViewLayout *view_layout(const ViewShape *shape);
+
+/* Appends a row's key behind the prefix; returns the id's offset.  values, nulls: the map's columns. */
+extern uint32 view_entry_key(StringInfo key, const ViewShape *shape, const Datum *values, const bool *nulls, LsmSlice id,
+							 uint64 collection, uint32 number);
+extern void view_entry_value(StringInfo value, const ViewLayout *layout, uint32 id_offset, const Datum *values,
+							 const bool *nulls);
+
+/*
+ * A stored row's columns: values[i] for those in wanted (NULL: all).  They
+ * borrow from value and the current context.  Throws ERRCODE_DATA_CORRUPTED.
+ */
+extern void view_entry_read(const ViewLayout *layout, LsmSlice value, const bool *wanted, Datum *values, bool *nulls);
+/* The id in a row's key (with prefix). */
+extern text *view_entry_id(LsmSlice key, LsmSlice value);
+
+/* The back-index's key of a document, complete. */
+extern void view_back_key(StringInfo key, uint64 view, uint64 collection, LsmSlice id);
+extern void view_back_append(StringInfo value, LsmSlice key);
+/* Takes the next key off the front; false at the end.  Throws ERRCODE_DATA_CORRUPTED. */
+extern bool view_back_next(LsmSlice *rest, LsmSlice *key);
+
+#endif

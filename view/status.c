@@ -1,0 +1,66 @@
+/*
+ * status.c - what users ask of a view by name: its size, to wait, to drop it.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "fdw/collection.h"
+#include "store/store.h"
+#include "view/catalog.h"
+#include "view/wait.h"
+
+PG_FUNCTION_INFO_V1(docstore_drop_view);
+PG_FUNCTION_INFO_V1(docstore_wait_for_view);
+PG_FUNCTION_INFO_V1(docstore_view_size);
+
+/* docstore.drop_view(name): deletes the definition, whose trigger does the rest; an error if there is none. */
+Datum
+docstore_drop_view(PG_FUNCTION_ARGS)
+{
+	Oid type = TEXTOID;
+	Datum name = PG_GETARG_DATUM(0);
+
+	PreventCommandIfReadOnly("docstore.drop_view()");
+	(void) view_get(text_to_cstring(PG_GETARG_TEXT_PP(0)), NoLock);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	if (SPI_execute_with_args("DELETE FROM docstore.views WHERE name OPERATOR(pg_catalog.=) $1", 1, &type, &name, NULL, false, 0) != SPI_OK_DELETE)
+		elog(ERROR, "could not delete the definition");
+	SPI_finish();
+	PG_RETURN_VOID();
+}
+
+Datum
+docstore_view_size(PG_FUNCTION_ARGS)
+{
+	static const char kinds[] = {DOCSTORE_KEY_VIEW, DOCSTORE_KEY_BACK};
+	uint64 total = 0;
+
+	for (int i = 0; i < lengthof(kinds); i++)
+	{
+		uint64 bytes;
+		uint64 entries;
+
+		docstore_kind_stats(kinds[i], (uint64) PG_GETARG_INT64(0), &bytes, &entries);
+		total += bytes;
+	}
+	PG_RETURN_INT64((int64) total);
+}
+
+/* docstore.wait_for_view(name, timeout) */
+Datum
+docstore_wait_for_view(PG_FUNCTION_ARGS)
+{
+	Interval *timeout = PG_GETARG_INTERVAL_P(1);
+	Datum until = DirectFunctionCall2(timestamptz_pl_interval, TimestampTzGetDatum(GetCurrentTimestamp()),
+									  PointerGetDatum(timeout));
+
+	view_wait(text_to_cstring(PG_GETARG_TEXT_PP(0)), DatumGetTimestampTz(until));
+	PG_RETURN_VOID();
+}

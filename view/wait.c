@@ -1,0 +1,222 @@
+/*
+ * wait.c - waiting for views: by docstore.wait_for_view, and by every statement that reads views if docstore.view_wait is set.
+ *
+ * The second happens when the executor starts, before it opens the first scan.
+ * The statement's snapshot was taken before the wait, so it is replaced by a new
+ * one; a transaction whose snapshot is fixed cannot do that.  Statements within
+ * functions belong to the statement that calls them and do not wait by themselves.
+ */
+#include "postgres.h"
+
+#include "access/parallel.h"
+#include "access/xact.h"
+#include "catalog/pg_class.h"
+#include "executor/executor.h"
+#include "foreign/foreign.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/latch.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "fdw/consumer.h"
+#include "store/compat.h"
+#include "store/feed.h"
+#include "store/indexers.h"
+#include "store/store.h"
+#include "view/progress.h"
+#include "view/table.h"
+#include "view/wait.h"
+
+#define POLL_MS 20
+
+static ExecutorStart_hook_type next_start;
+static ExecutorRun_hook_type next_run;
+static ExecutorFinish_hook_type next_finish;
+static int nesting; /* of running executors */
+
+/*
+ * Is everything up to an etag in the view?  The position moves with changes only, so if it is less, the
+ * feed may still say that there was nothing for this view in between.
+ */
+static bool
+has_caught_up(const View *view, uint64 target, ViewProgress *progress)
+{
+	DocConsumer *consumer;
+	bool result = false;
+	uint64 horizon = docstore_feed_horizon();
+	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
+
+	if (!view_progress_read(view->storage, snapshot, progress))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("docstore view \"%s\" was dropped", view->name)));
+	if (progress->built)
+	{
+		result = progress->position >= target;
+		consumer = result || horizon <= target ? NULL : docstore_consumer_get(DOC_CONSUMER_VIEW, view->name, false);
+		if (consumer != NULL)
+		{
+			uint64 *storages = docstore_consumer_storages(consumer, snapshot);
+			DocstoreFeed *feed = docstore_feed_open(storages, progress->ncollections, progress->position, target + 1, snapshot);
+			DocstoreChange change;
+
+			result = memcmp(storages, progress->storages, progress->ncollections * sizeof(uint64)) == 0 &&
+					 !docstore_feed_next(feed, &change);
+			docstore_feed_close(feed);
+		}
+	}
+	UnregisterSnapshot(snapshot);
+	return result;
+}
+
+void
+view_wait(const char *name, TimestampTz until)
+{
+	View *view = view_get(name, NoLock);
+	uint64 target = docstore_feed_last_etag();
+	MemoryContext temp = AllocSetContextCreate(CurrentMemoryContext, "docstore wait", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext context = CurrentMemoryContext;
+	bool made_here = TransactionIdIsCurrentTransactionId(view->xmin);
+	ViewProgress progress;
+
+	/* What is not committed nobody else sees. */
+	if (made_here || docstore_feed_own_etag() != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TRANSACTION_STATE),
+				 errmsg("cannot wait for docstore view \"%s\" in a transaction that has %s", view->name,
+						made_here ? "made it" : "changed documents"),
+				 errhint("Commit first.")));
+	for (;;)
+	{
+		bool done;
+
+		MemoryContextSwitchTo(temp);
+		done = has_caught_up(view, target, &progress);
+		MemoryContextSwitchTo(context);
+		if (done)
+			break;
+		if (progress.paused)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("docstore view \"%s\" is paused", view->name),
+					 errdetail("%s", progress.reason)));
+		if (GetCurrentTimestamp() >= until)
+			ereport(ERROR,
+					(errcode(ERRCODE_QUERY_CANCELED),
+					 errmsg("docstore view \"%s\" did not catch up in time", view->name),
+					 progress.built ? errdetail("It is at position %llu, waited was for %llu.", (unsigned long long) progress.position, (unsigned long long) target)
+									: errdetail("It is being built; %lld documents are done.", (long long) progress.documents)));
+		MemoryContextReset(temp);
+		docstore_want_indexer(MyDatabaseId);
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, POLL_MS, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+	MemoryContextDelete(temp);
+}
+
+/* ---- docstore.view_wait ---- */
+
+/* Names of the views that a statement reads. */
+static List *
+views_of(PlannedStmt *statement)
+{
+	List *names = NIL;
+	ListCell *lc;
+
+	foreach (lc, statement->rtable)
+	{
+		RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
+		char *name;
+
+		if (rte->rtekind != RTE_RELATION || rte->relkind != RELKIND_FOREIGN_TABLE)
+			continue;
+		if (strcmp(GetForeignDataWrapper(GetForeignServer(GetForeignTable(rte->relid)->serverid)->fdwid)->fdwname, "docstore") != 0)
+			continue;
+		name = view_of_relation(rte->relid);
+		if (name != NULL)
+			names = lappend(names, name);
+	}
+	return names;
+}
+
+static void
+wait_for_views(QueryDesc *query)
+{
+	TimestampTz until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), docstore_view_wait_ms);
+	List *names = views_of(query->plannedstmt);
+	ListCell *lc;
+
+	if (names == NIL)
+		return;
+	if (IsolationUsesXactSnapshot())
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TRANSACTION_STATE),
+				 errmsg("docstore.view_wait can be used in READ COMMITTED only"),
+				 errdetail("This transaction keeps the snapshot that it has."),
+				 errhint("Set docstore.view_wait to 0, and use docstore.wait_for_view before the transaction.")));
+	foreach (lc, names)
+		view_wait(lfirst(lc), until);
+	UnregisterSnapshot(query->snapshot);
+	query->snapshot = RegisterSnapshot(GetTransactionSnapshot());
+}
+
+static void
+start(QueryDesc *query, int eflags)
+{
+	if (docstore_view_wait_ms > 0 && nesting == 0 && (eflags & EXEC_FLAG_EXPLAIN_ONLY) == 0 && !IsParallelWorker())
+		wait_for_views(query);
+	if (next_start != NULL)
+		next_start(query, eflags);
+	else
+		standard_ExecutorStart(query, eflags);
+}
+
+static void
+run(DOCSTORE_EXECUTOR_RUN_PARAMS)
+{
+	nesting++;
+	PG_TRY();
+	{
+		if (next_run != NULL)
+			next_run(DOCSTORE_EXECUTOR_RUN_ARGS);
+		else
+			standard_ExecutorRun(DOCSTORE_EXECUTOR_RUN_ARGS);
+	}
+	PG_FINALLY();
+	{
+		nesting--;
+	}
+	PG_END_TRY();
+}
+
+static void
+finish(QueryDesc *query)
+{
+	nesting++;
+	PG_TRY();
+	{
+		if (next_finish != NULL)
+			next_finish(query);
+		else
+			standard_ExecutorFinish(query);
+	}
+	PG_FINALLY();
+	{
+		nesting--;
+	}
+	PG_END_TRY();
+}
+
+void
+view_wait_init(void)
+{
+	next_start = ExecutorStart_hook;
+	ExecutorStart_hook = start;
+	next_run = ExecutorRun_hook;
+	ExecutorRun_hook = run;
+	next_finish = ExecutorFinish_hook;
+	ExecutorFinish_hook = finish;
+}

@@ -1,0 +1,214 @@
+/*
+ * write.c - replaces the rows of documents (write.h).
+ *
+ * Only one process writes a view, so nothing is waited for and nothing rechecked:
+ * records go to the store in batches, as versions of this transaction.
+ */
+#include "postgres.h"
+
+#include "view/write.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+
+#include "fdw/scan.h"
+#include "store/store.h"
+#include "store/txn.h"
+
+/* Records are written when they come to this; any memtable takes it. */
+#define BATCH_COST (64 * 1024)
+#define LOOK_AHEAD 8
+
+/* Memory of the batch is used again; what a throw leaves behind is cleared by the next use. */
+static LsmBatch batch;
+
+typedef struct Writer
+{
+	LsmDb *db;
+	CommandId cid;
+} Writer;
+
+static void
+begin(Writer *writer)
+{
+	writer->db = docstore_db();
+	writer->cid = GetCurrentCommandId(true);
+	lsm_batch_clear(&batch);
+}
+
+static void
+flush(Writer *writer)
+{
+	LsmStatus status;
+	LsmError err;
+
+	if (batch.count == 0)
+		return;
+	while ((status = lsm_write(writer->db, &batch, false, NULL, &err)) == LSM_BUSY)
+		docstore_check(lsm_make_room(writer->db, batch.memtable_cost, &err), &err);
+	docstore_check(status, &err);
+	lsm_batch_clear(&batch);
+}
+
+/* value NULL: the key is deleted. */
+static void
+put(Writer *writer, LsmSlice key, const LsmSlice *value)
+{
+	LsmStamp stamp = docstore_stamp(value == NULL ? LSM_STAMP_DELETE : 0, writer->cid);
+	char head[LSM_STAMP_MAX_SIZE];
+	LsmSlice stamped = lsm_slice(head, lsm_stamp_encode(head, &stamp));
+
+	if (!lsm_batch_put2(&batch, key, stamped, value != NULL ? *value : lsm_slice(NULL, 0)))
+		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
+	if (batch.memtable_cost > BATCH_COST)
+		flush(writer);
+}
+
+static void
+set_prefix(StringInfo key, const View *view)
+{
+	char prefix[DOCSTORE_KEY_PREFIX];
+
+	docstore_key_prefix(prefix, DOCSTORE_KEY_VIEW, MyDatabaseId, view->storage);
+	resetStringInfo(key);
+	appendBinaryStringInfo(key, prefix, sizeof(prefix));
+}
+
+/*
+ * Deletes the rows that a back-index entry lists; returns how many it lists.  A
+ * document that changed mostly has its rows in the same places and order: those
+ * that are about to be written (`kept`, may be NULL) again need no deletion.  One
+ * too many does no harm, since they are written later.
+ */
+static int64
+delete_rows(Writer *writer, const View *view, LsmSlice list, const ViewRow *kept)
+{
+	StringInfoData key;
+	LsmSlice behind;
+	int64 n = 0;
+
+	initStringInfo(&key);
+	while (view_back_next(&list, &behind))
+	{
+		const ViewRow *row = kept;
+
+		n++;
+		for (int i = 0; i < LOOK_AHEAD && row != NULL && lsm_slice_compare(row->key, behind) != 0; i++)
+			row = row->next;
+		if (row != NULL && lsm_slice_compare(row->key, behind) == 0)
+		{
+			kept = row->next;
+			continue;
+		}
+		set_prefix(&key, view);
+		appendBinaryStringInfo(&key, behind.data, (int) behind.len);
+		put(writer, lsm_slice(key.data, key.len), NULL);
+	}
+	pfree(key.data);
+	return n;
+}
+
+static void
+write_document(Writer *writer, const View *view, const ViewDocument *doc, const LsmRead *read, int64 *rows)
+{
+	LsmSlice id = lsm_slice(VARDATA_ANY(doc->id), VARSIZE_ANY_EXHDR(doc->id));
+	StringInfoData back;
+	StringInfoData key;
+	StringInfoData list;
+	LsmBuf found = {0};
+	LsmVersion version;
+	LsmStatus status;
+	LsmError err;
+
+	initStringInfo(&back);
+	initStringInfo(&key);
+	initStringInfo(&list);
+	view_back_key(&back, view->storage, doc->storage, id);
+	status = lsm_get(writer->db, read, lsm_slice(back.data, back.len), &found, &version, &err);
+	if (status != LSM_OK && status != LSM_NOT_FOUND)
+	{
+		lsm_buf_free(&found);
+		docstore_throw(&err);
+	}
+	if (status == LSM_OK)
+	{
+		/* Into memory that an error lets go of. */
+		appendBinaryStringInfo(&list, found.data, (int) found.len);
+		lsm_buf_free(&found);
+		*rows -= delete_rows(writer, view, lsm_slice(list.data, list.len), doc->rows);
+		resetStringInfo(&list);
+	}
+	for (const ViewRow *row = doc->rows; row != NULL; row = row->next)
+	{
+		set_prefix(&key, view);
+		appendBinaryStringInfo(&key, row->key.data, (int) row->key.len);
+		put(writer, lsm_slice(key.data, key.len), &row->value);
+		view_back_append(&list, row->key);
+		*rows += 1;
+	}
+	if (doc->rows != NULL)
+	{
+		LsmSlice value = lsm_slice(list.data, list.len);
+
+		put(writer, lsm_slice(back.data, back.len), &value);
+	}
+	else if (status == LSM_OK)
+		put(writer, lsm_slice(back.data, back.len), NULL);
+	pfree(back.data);
+	pfree(key.data);
+	pfree(list.data);
+}
+
+void
+view_write_documents(const View *view, const ViewDocument *docs, int n, Snapshot snapshot, int64 *rows)
+{
+	Writer writer;
+	LsmRead read;
+
+	begin(&writer);
+	docstore_read_init(&read, snapshot);
+	for (int i = 0; i < n; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		write_document(&writer, view, &docs[i], &read, rows);
+	}
+	flush(&writer);
+}
+
+void
+view_write_purge(const View *view, uint64 collection_storage, Snapshot snapshot, int64 *rows)
+{
+	StringInfoData lower;
+	StringInfoData upper;
+	StringInfoData key;
+	StringInfoData list;
+	DocCursor *cursor;
+	Writer writer;
+
+	initStringInfo(&lower);
+	initStringInfo(&upper);
+	initStringInfo(&key);
+	initStringInfo(&list);
+	view_back_key(&lower, view->storage, collection_storage, lsm_slice(NULL, 0));
+	view_back_key(&upper, view->storage, collection_storage + 1, lsm_slice(NULL, 0));
+	begin(&writer);
+	cursor = doc_cursor_new(snapshot);
+	doc_cursor_open(cursor, lsm_slice(lower.data, lower.len), lsm_slice(upper.data, upper.len));
+	for (lsm_scan_first(cursor->scan); cursor->scan->valid; lsm_scan_next(cursor->scan))
+	{
+		LsmScan *at = cursor->scan;
+
+		CHECK_FOR_INTERRUPTS();
+		resetStringInfo(&key);
+		resetStringInfo(&list);
+		appendBinaryStringInfo(&key, at->key.data, (int) at->key.len);
+		appendBinaryStringInfo(&list, at->value.data, (int) at->value.len);
+		lsm_scan_release(at);
+		*rows -= delete_rows(&writer, view, lsm_slice(list.data, list.len), NULL);
+		put(&writer, lsm_slice(key.data, key.len), NULL);
+	}
+	lsm_scan_release(cursor->scan);
+	docstore_check(cursor->scan->status, &cursor->scan->err);
+	doc_cursor_close(cursor);
+	flush(&writer);
+}

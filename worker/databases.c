@@ -1,0 +1,294 @@
+/*
+ * databases.c - starts indexers, and gets them out of the way (databases.h).
+ *
+ * Which databases have views is in their catalogs, which the launcher cannot
+ * read: after its start it has every database asked, by an indexer that ends at
+ * once if it finds none.  Later whoever makes a view says so (store/indexers.h).
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/heapam.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/pg_database.h"
+#include "catalog/pg_extension.h"
+#include "commands/dbcommands.h"
+#include "commands/defrem.h"
+#include "commands/extension.h"
+#include "miscadmin.h"
+#include "nodes/parsenodes.h"
+#include "pgstat.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "tcop/utility.h"
+#include "utils/acl.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "store/compat.h"
+#include "store/indexers.h"
+#include "store/shmem.h"
+#include "worker/databases.h"
+#include "worker/indexer.h"
+#include "worker/task.h"
+
+/* One that ends soon after its start is started again after growing pauses. */
+#define FIRST_PAUSE_MS 250
+#define LONGEST_PAUSE_MS 10000
+#define IDLE_MS 60000
+/* How long a statement waits for an indexer to end. */
+#define END_MS 10000
+#define POLL_MS 10
+
+typedef struct Running
+{
+	Oid database;
+	BackgroundWorkerHandle *handle;
+	TimestampTz started;
+	int pause_ms; /* from its start on */
+} Running;
+
+static Running running[DOCSTORE_MAX_INDEXERS];
+static ProcessUtility_hook_type next_utility;
+
+/* ---- the launcher ---- */
+
+/* Those that can be connected to. */
+static List *
+usable_databases(void)
+{
+	Relation rel = table_open(DatabaseRelationId, AccessShareLock);
+	TableScanDesc scan = table_beginscan_catalog(rel, 0, NULL);
+	List *result = NIL;
+	HeapTuple tuple;
+
+	while ((tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
+	{
+		Form_pg_database form = (Form_pg_database) GETSTRUCT(tuple);
+
+		if (form->datallowconn && !form->datistemplate)
+			result = lappend_oid(result, form->oid);
+	}
+	table_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return result;
+}
+
+/* Notes who has ended.  One that nobody wants had nothing to do: that is no failure, and the next may start at once. */
+static void
+reap(const Oid *wanted, int n)
+{
+	for (int i = 0; i < DOCSTORE_MAX_INDEXERS; i++)
+	{
+		Running *r = &running[i];
+		bool is_wanted = false;
+		pid_t pid;
+
+		if (r->handle == NULL || GetBackgroundWorkerPid(r->handle, &pid) != BGWH_STOPPED)
+			continue;
+		pfree(r->handle);
+		r->handle = NULL;
+		for (int j = 0; j < n; j++)
+			is_wanted |= wanted[j] == r->database;
+		if (!is_wanted)
+			r->database = InvalidOid;
+	}
+}
+
+/* Its place in `running`, a free one if it has none; NULL if there is none or it may not start now. */
+static Running *
+place_for(Oid database)
+{
+	Running *place = NULL;
+
+	for (int i = 0; i < DOCSTORE_MAX_INDEXERS; i++)
+	{
+		Running *r = &running[i];
+
+		if (r->database == database)
+		{
+			if (r->handle != NULL || !TimestampDifferenceExceeds(r->started, GetCurrentTimestamp(), r->pause_ms))
+				return NULL;
+			return r;
+		}
+		if (place == NULL && r->handle == NULL)
+			place = r;
+	}
+	return place;
+}
+
+bool
+docstore_start_indexers(void *arg)
+{
+	Oid wanted[DOCSTORE_MAX_INDEXERS];
+	MemoryContext context = CurrentMemoryContext;
+	DocstoreTask *task = arg;
+	bool look = docstore_indexers_look();
+	int n = docstore_indexers_wanted(wanted);
+	List *usable;
+	ListCell *lc;
+
+	reap(wanted, n);
+	task->every_ms = IDLE_MS;
+	if (!look && n == 0)
+		return false;
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	MemoryContextSwitchTo(context);
+	usable = usable_databases();
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(context);
+
+	if (look)
+		foreach (lc, usable)
+			docstore_want_indexer(lfirst_oid(lc));
+	n = docstore_indexers_wanted(wanted);
+	for (int i = 0; i < n; i++)
+	{
+		Running *place;
+
+		if (!list_member_oid(usable, wanted[i]))
+		{
+			docstore_forget_indexer(wanted[i]);
+			continue;
+		}
+		place = place_for(wanted[i]);
+		if (place == NULL)
+		{
+			task->every_ms = FIRST_PAUSE_MS;
+			continue;
+		}
+		MemoryContextSwitchTo(TopMemoryContext);
+		place->handle = docstore_indexer_start(wanted[i]);
+		MemoryContextSwitchTo(context);
+		if (place->database != wanted[i] || TimestampDifferenceExceeds(place->started, GetCurrentTimestamp(), LONGEST_PAUSE_MS))
+			place->pause_ms = 0;
+		else
+			place->pause_ms = place->pause_ms == 0 ? FIRST_PAUSE_MS : Min(place->pause_ms * 2, LONGEST_PAUSE_MS);
+		place->database = wanted[i];
+		place->started = GetCurrentTimestamp();
+		if (place->handle == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+					 errmsg("there is no free background worker for the indexer of database %u", wanted[i]),
+					 errhint("Raise max_worker_processes.")));
+	}
+	return false;
+}
+
+/* ---- statements that need a database for themselves ---- */
+
+static bool
+drops_extension(const DropStmt *drop)
+{
+	ListCell *lc;
+
+	if (drop->removeType == OBJECT_EXTENSION)
+		foreach (lc, drop->objects)
+			if (strcmp(strVal(lfirst(lc)), "docstore") == 0)
+			{
+				Oid extension = get_extension_oid("docstore", true);
+
+				return OidIsValid(extension) && docstore_owns_extension(extension, GetUserId());
+			}
+	return false;
+}
+
+static Oid
+database_needed_alone(Node *statement)
+{
+	const char *name = NULL;
+	Oid database;
+	ListCell *lc;
+
+	/* The indexer uses the tables that go, in another order than they are locked in. */
+	if (IsA(statement, DropStmt))
+		return drops_extension((DropStmt *) statement) ? MyDatabaseId : InvalidOid;
+	if (IsA(statement, DropdbStmt))
+		name = ((DropdbStmt *) statement)->dbname;
+	else if (IsA(statement, RenameStmt) && ((RenameStmt *) statement)->renameType == OBJECT_DATABASE)
+		name = ((RenameStmt *) statement)->subname;
+	else if (IsA(statement, AlterDatabaseStmt))
+	{
+		foreach (lc, ((AlterDatabaseStmt *) statement)->options)
+			if (strcmp(((DefElem *) lfirst(lc))->defname, "tablespace") == 0)
+				name = ((AlterDatabaseStmt *) statement)->dbname;
+	}
+	else if (IsA(statement, CreatedbStmt))
+	{
+		foreach (lc, ((CreatedbStmt *) statement)->options)
+		{
+			DefElem *def = lfirst(lc);
+
+			if (strcmp(def->defname, "template") == 0 && def->arg != NULL)
+				name = defGetString(def);
+		}
+	}
+	database = name != NULL ? get_database_oid(name, true) : InvalidOid;
+	/* Who may not do it shall not disturb either. */
+	return OidIsValid(database) && docstore_owns_database(database, GetUserId()) ? database : InvalidOid;
+}
+
+static void
+release(int code, Datum database)
+{
+	docstore_release_indexer(DatumGetObjectId(database));
+}
+
+static void
+wait_for_end(Oid database)
+{
+	TimestampTz start = GetCurrentTimestamp();
+
+	while (!docstore_hold_indexer(database, false) && !TimestampDifferenceExceeds(start, GetCurrentTimestamp(), END_MS))
+	{
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, POLL_MS, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+static void
+utility(PlannedStmt *pstmt, const char *text, bool read_only, ProcessUtilityContext context, ParamListInfo params,
+		QueryEnvironment *env, DestReceiver *dest, QueryCompletion *completion)
+{
+	ProcessUtility_hook_type next = next_utility != NULL ? next_utility : standard_ProcessUtility;
+	volatile Oid database = InvalidOid; /* needed again after an error */
+
+	switch (nodeTag(pstmt->utilityStmt))
+	{
+		case T_DropdbStmt:
+		case T_CreatedbStmt:
+		case T_RenameStmt:
+		case T_AlterDatabaseStmt:
+		case T_DropStmt:
+			if (IsTransactionState())
+				database = database_needed_alone(pstmt->utilityStmt);
+			break;
+		default:
+			break;
+	}
+	if (!OidIsValid(database))
+	{
+		next(pstmt, text, read_only, context, params, env, dest, completion);
+		return;
+	}
+	(void) docstore_hold_indexer(database, true);
+	PG_ENSURE_ERROR_CLEANUP(release, ObjectIdGetDatum(database));
+	{
+		wait_for_end(database);
+		next(pstmt, text, read_only, context, params, env, dest, completion);
+	}
+	PG_END_ENSURE_ERROR_CLEANUP(release, ObjectIdGetDatum(database));
+	docstore_release_indexer(database);
+}
+
+void
+docstore_databases_init(void)
+{
+	next_utility = ProcessUtility_hook;
+	ProcessUtility_hook = utility;
+}

@@ -1,0 +1,458 @@
+/*
+ * index.c - moves one view forward by one batch (index.h).
+ *
+ * A batch is one REPEATABLE READ transaction that moves rows, back-index, errors
+ * and position together, so after whatever crash a view is as of its position.
+ *
+ * A new view is scanned first, collection by collection in the order of ids,
+ * each batch with a snapshot of its own; where the next one goes on is kept, so
+ * a restart does not start over.  From the position that was taken before the
+ * scan it then follows the feed.  A document that was written meanwhile may have
+ * been scanned in its new form already; mapping it again changes nothing.  The
+ * view can be read once its position is behind everything that the scan saw.
+ *
+ * Following: a document's rows are replaced by what its newest version emits.
+ * TRUNCATE gives a collection a new storage id: the feed says so, and the rows
+ * of the old one are taken away.  Back-index and rows carry the storage id, so
+ * they never mix.
+ */
+#include "postgres.h"
+
+#include "worker/index.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+#include "fdw/collection.h"
+#include "fdw/consumer.h"
+#include "fdw/document.h"
+#include "fdw/scan.h"
+#include "store/feed.h"
+#include "view/progress.h"
+#include "view/write.h"
+
+/* A batch ends with the first of these. */
+#define BATCH_DOCUMENTS 2000
+#define BATCH_BYTES (4 * 1024 * 1024)
+/* A position moves without documents only when it would move this far: it is a row to be written. */
+#define IDLE_ETAGS 100000
+
+/* What one transaction works on. */
+typedef struct Batch
+{
+	View *view;
+	DocConsumer *consumer;
+	Snapshot snapshot;
+	uint64 horizon;
+	uint64 *storages; /* of the collections, now */
+	ViewProgress progress;
+	ViewDocument *docs;
+	int ndocs;
+	Size bytes;
+	bool replaced; /* a collection has another storage than before */
+} Batch;
+
+/* ---- documents of a batch ---- */
+
+static bool
+is_full(const Batch *batch)
+{
+	return batch->ndocs >= BATCH_DOCUMENTS || batch->bytes >= BATCH_BYTES;
+}
+
+/* Copies; value empty: the document is deleted. */
+static void
+add_document(Batch *batch, int collection, LsmSlice id, uint64 etag, LsmSlice value)
+{
+	ViewDocument *doc;
+
+	if (batch->docs == NULL)
+		batch->docs = palloc(BATCH_DOCUMENTS * sizeof(ViewDocument));
+	doc = &batch->docs[batch->ndocs++];
+	memset(doc, 0, sizeof(*doc));
+	doc->storage = batch->storages[collection];
+	doc->collection = list_nth(batch->view->collections, collection);
+	doc->id = cstring_to_text_with_len(id.data, (int) id.len);
+	doc->etag = etag;
+	if (value.len > 0)
+	{
+		LsmSlice body;
+
+		document_decode(value, &doc->modified, &body);
+		doc->doc = palloc(VARHDRSZ + body.len);
+		SET_VARSIZE(doc->doc, VARHDRSZ + body.len);
+		memcpy(VARDATA(doc->doc), body.data, body.len);
+	}
+	batch->bytes += sizeof(ViewDocument) + id.len + value.len;
+}
+
+/* ---- errors of documents ---- */
+
+static void
+execute(const char *sql, int nargs, Oid *types, Datum *values)
+{
+	int code = SPI_execute_with_args(sql, nargs, types, values, NULL, false, 0);
+
+	if (code < 0)
+		elog(ERROR, "could not note errors of documents: %s", SPI_result_code_string(code));
+}
+
+static void
+note_error(const View *view, const ViewDocument *doc)
+{
+	Oid types[6] = {TEXTOID, TEXTOID, TEXTOID, INT8OID, TEXTOID, TEXTOID};
+	Datum values[6];
+
+	values[0] = CStringGetTextDatum(view->name);
+	values[1] = CStringGetTextDatum(doc->collection);
+	values[2] = PointerGetDatum(doc->id);
+	values[3] = Int64GetDatum((int64) doc->etag);
+	values[4] = CStringGetTextDatum(unpack_sql_state(doc->error->sqlerrcode));
+	values[5] = CStringGetTextDatum(doc->error->message);
+	execute("INSERT INTO docstore.view_error AS e (view, collection, id, etag, sqlstate, message) VALUES ($1, $2, $3, $4, $5, $6) "
+			"ON CONFLICT (view, collection, id) DO UPDATE SET etag = EXCLUDED.etag, sqlstate = EXCLUDED.sqlstate, "
+			"message = EXCLUDED.message, noticed = EXCLUDED.noticed",
+			6, types, values);
+}
+
+/* Documents that were mended, or deleted, leave the list; those that fail come onto it. */
+static void
+note_errors(const Batch *batch)
+{
+	Oid types[3] = {TEXTOID, TEXTOID, TEXTARRAYOID};
+	Datum values[3];
+	Datum *ids = palloc(Max(batch->ndocs, 1) * sizeof(Datum));
+	bool any;
+
+	values[0] = CStringGetTextDatum(batch->view->name);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	execute("SELECT FROM docstore.view_error WHERE view = $1 LIMIT 1", 1, types, values);
+	any = SPI_processed > 0;
+	for (int c = 0; any && c < list_length(batch->view->collections); c++)
+	{
+		int n = 0;
+
+		for (int i = 0; i < batch->ndocs; i++)
+			if (batch->docs[i].storage == batch->storages[c])
+				ids[n++] = PointerGetDatum(batch->docs[i].id);
+		if (n == 0)
+			continue;
+		values[1] = CStringGetTextDatum(list_nth(batch->view->collections, c));
+		values[2] = PointerGetDatum(construct_array(ids, n, TEXTOID, -1, false, TYPALIGN_INT));
+		execute("DELETE FROM docstore.view_error WHERE view = $1 AND collection = $2 AND id = ANY ($3)", 3, types, values);
+	}
+	for (int i = 0; i < batch->ndocs; i++)
+		if (batch->docs[i].error != NULL)
+			note_error(batch->view, &batch->docs[i]);
+	SPI_finish();
+}
+
+/* Those of one collection, or (-1) of all. */
+static void
+forget_errors(const Batch *batch, int collection)
+{
+	Oid types[2] = {TEXTOID, TEXTOID};
+	Datum values[2];
+
+	values[0] = CStringGetTextDatum(batch->view->name);
+	if (collection >= 0)
+		values[1] = CStringGetTextDatum(list_nth(batch->view->collections, collection));
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	if (collection >= 0)
+		execute("DELETE FROM docstore.view_error WHERE view = $1 AND collection = $2", 2, types, values);
+	else
+		execute("DELETE FROM docstore.view_error WHERE view = $1", 1, types, values);
+	SPI_finish();
+}
+
+/* ---- one batch ---- */
+
+/* Takes a collection's rows away because its storage is gone; a new one may be in its place. */
+static void
+replace_storage(Batch *batch, int collection)
+{
+	if (batch->progress.storages[collection] != 0)
+	{
+		view_write_purge(batch->view, batch->progress.storages[collection], batch->snapshot, &batch->progress.rows);
+		forget_errors(batch, collection);
+	}
+	batch->progress.storages[collection] = batch->storages[collection];
+	batch->replaced = true;
+}
+
+/* The next documents of the scan. */
+static void
+scan(Batch *batch)
+{
+	ViewProgress *progress = &batch->progress;
+
+	if (progress->next_collection == 0 && progress->next_id == NULL && progress->documents == 0)
+	{
+		/* The first batch: what is changed from here on the feed will say.  In a copy of a database errors are there. */
+		forget_errors(batch, -1);
+		progress->position = batch->horizon - 1;
+		memcpy(progress->storages, batch->storages, progress->ncollections * sizeof(uint64));
+	}
+	while (progress->next_collection < progress->ncollections && !is_full(batch))
+	{
+		int collection = progress->next_collection;
+		uint64 storage = batch->storages[collection];
+		DocCursor *cursor;
+		DocumentKey key;
+		char lower[DOCSTORE_KEY_PREFIX];
+		char upper[DOCSTORE_KEY_PREFIX];
+		LsmSlice from = lsm_slice(lower, sizeof(lower));
+
+		/* Truncated since: the feed will say so, too, and bring what came later. */
+		if (storage == 0 || storage != progress->storages[collection])
+		{
+			progress->next_collection++;
+			progress->next_id = NULL;
+			continue;
+		}
+		docstore_key_prefix(lower, DOCSTORE_KEY_DOCUMENT, MyDatabaseId, storage);
+		docstore_key_prefix_end(upper, DOCSTORE_KEY_DOCUMENT, MyDatabaseId, storage);
+		if (progress->next_id != NULL)
+		{
+			document_key_init(&key, storage, progress->next_id, strlen(progress->next_id));
+			from = lsm_slice(key.data, key.len);
+		}
+		cursor = doc_cursor_new(batch->snapshot);
+		doc_cursor_open(cursor, from, lsm_slice(upper, sizeof(upper)));
+		for (lsm_scan_first(cursor->scan); cursor->scan->valid && !is_full(batch); lsm_scan_next(cursor->scan))
+		{
+			LsmScan *at = cursor->scan;
+			LsmSlice id = document_key_id(at->key);
+
+			/* The batch before ended with that one. */
+			if (progress->next_id == NULL || lsm_slice_compare(id, lsm_slice(progress->next_id, strlen(progress->next_id))) != 0)
+				add_document(batch, collection, id, at->version.seq, at->value);
+			lsm_scan_release(at);
+			CHECK_FOR_INTERRUPTS();
+		}
+		lsm_scan_release(cursor->scan);
+		docstore_check(cursor->scan->status, &cursor->scan->err);
+		doc_cursor_close(cursor);
+		if (is_full(batch))
+			progress->next_id = text_to_cstring(batch->docs[batch->ndocs - 1].id);
+		else
+		{
+			progress->next_collection++;
+			progress->next_id = NULL;
+		}
+	}
+	progress->documents += batch->ndocs;
+	if (progress->next_collection == progress->ncollections)
+		progress->scanned = Max(docstore_feed_last_etag(), 1);
+}
+
+typedef struct Gone
+{
+	char key[17 + DOCSTORE_MAX_ID];
+} Gone;
+
+/* The next changes; true if there may be more. */
+static bool
+follow(Batch *batch)
+{
+	HTAB *gone = NULL; /* a deletion may come twice */
+	DocstoreFeed *feed;
+	DocstoreChange change;
+	bool more = true;
+
+	for (int i = 0; i < batch->progress.ncollections; i++)
+		if (batch->storages[i] == 0 && batch->progress.storages[i] != 0)
+			replace_storage(batch, i);
+	feed = docstore_feed_open(batch->storages, batch->progress.ncollections, batch->progress.position, batch->horizon,
+							  batch->snapshot);
+	while (!is_full(batch) && (more = docstore_feed_next(feed, &change)))
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (batch->progress.storages[change.source] != batch->storages[change.source])
+			replace_storage(batch, change.source);
+		if (change.truncated)
+			continue;
+		if (change.deleted)
+		{
+			char key[sizeof(Gone)];
+			bool found;
+
+			if (gone == NULL)
+			{
+				HASHCTL ctl = {0};
+
+				ctl.keysize = sizeof(Gone);
+				ctl.entrysize = sizeof(Gone);
+				ctl.hcxt = CurrentMemoryContext;
+				gone = hash_create("deletions", 256, &ctl, HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
+			}
+			snprintf(key, sizeof(key), "%08x %.*s", change.source, (int) change.id.len, change.id.data);
+			(void) hash_search(gone, key, HASH_ENTER, &found);
+			if (found)
+				continue;
+		}
+		add_document(batch, change.source, change.id, change.etag, change.deleted ? lsm_slice(NULL, 0) : change.value);
+	}
+	batch->progress.position = docstore_feed_position(feed);
+	docstore_feed_close(feed);
+	return more;
+}
+
+/* Everybody whose rights the view rests on must have them still. */
+static ErrorData *
+check_rights(const Batch *batch)
+{
+	ListCell *lc;
+
+	foreach (lc, batch->view->collections)
+	{
+		DocCollection collection;
+
+		if (batch->storages[foreach_current_index(lc)] == 0)
+			continue;
+		docstore_collection_get(lfirst(lc), NoLock, &collection);
+		if (!has_privs_of_role(batch->view->owner, collection.owner))
+		{
+			ErrorData *fault = palloc0(sizeof(ErrorData));
+
+			fault->sqlerrcode = ERRCODE_INSUFFICIENT_PRIVILEGE;
+			fault->message = psprintf("permission denied for collection \"%s\"", collection.name);
+			return fault;
+		}
+	}
+	return NULL;
+}
+
+/* Locks what the batch writes, then looks.  False if the view is gone. */
+static bool
+begin(ViewIndexing *indexed, Batch *batch)
+{
+	memset(batch, 0, sizeof(*batch));
+	XactIsoLevel = XACT_REPEATABLE_READ;
+	batch->view = view_find(indexed->name, RowExclusiveLock);
+	if (batch->view == NULL || batch->view->storage != indexed->storage)
+		return false;
+	batch->consumer = docstore_consumer_get(DOC_CONSUMER_VIEW, indexed->name, true);
+	if (batch->consumer == NULL)
+		elog(ERROR, "view \"%s\" is not registered as a consumer", indexed->name);
+	batch->horizon = docstore_feed_horizon();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	batch->snapshot = GetActiveSnapshot();
+	batch->storages = docstore_consumer_storages(batch->consumer, batch->snapshot);
+	if (!view_progress_read(batch->view->storage, batch->snapshot, &batch->progress))
+		elog(ERROR, "view \"%s\" has no progress", indexed->name);
+	return true;
+}
+
+/* Everything that the batch found goes into the view, or else the map's fault comes back. */
+static ErrorData *
+map_and_write(ViewIndexing *indexed, Batch *batch)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ErrorData *fault;
+
+	if (batch->ndocs == 0)
+		return NULL;
+	/* It runs with the owner's rights: another owner's is another map. */
+	if (indexed->map != NULL && indexed->owner != batch->view->owner)
+	{
+		view_map_free(indexed->map);
+		indexed->map = NULL;
+	}
+	if (indexed->map == NULL)
+	{
+		MemoryContextSwitchTo(TopMemoryContext);
+		indexed->map = view_map_new(batch->view);
+		indexed->owner = batch->view->owner;
+		MemoryContextSwitchTo(context);
+	}
+	fault = view_map_run(indexed->map, batch->docs, batch->ndocs);
+	if (fault != NULL)
+		return fault;
+	view_write_documents(batch->view, batch->docs, batch->ndocs, batch->snapshot, &batch->progress.rows);
+	note_errors(batch);
+	return NULL;
+}
+
+/*
+ * The map cannot be run.  What the batch did is undone; the reason goes where
+ * users look, and by way of an error once into the log (task.c), which also
+ * makes the next tries come after growing pauses.
+ */
+static void
+pause_view(const Batch *batch, const ErrorData *fault)
+{
+	AbortCurrentTransaction();
+	if (!batch->progress.paused || strcmp(batch->progress.reason, fault->message) != 0)
+	{
+		View *view;
+
+		StartTransactionCommand();
+		PushActiveSnapshot(GetTransactionSnapshot());
+		view = view_find(batch->view->name, RowExclusiveLock);
+		if (view != NULL && view->storage == batch->view->storage)
+			view_progress_pause(view->storage, fault);
+		PopActiveSnapshot();
+		CommitTransactionCommand();
+	}
+	ereport(ERROR, (errcode(fault->sqlerrcode), errmsg_internal("view \"%s\": %s", batch->view->name, fault->message)));
+}
+
+bool
+docstore_index_batch(ViewIndexing *indexed)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ViewProgress before;
+	ErrorData *fault;
+	Batch batch;
+	bool more = true;
+	bool scanning;
+
+	StartTransactionCommand();
+	/* What is made here outlives the transaction, which pause_view ends. */
+	MemoryContextSwitchTo(context);
+	if (!begin(indexed, &batch))
+	{
+		CommitTransactionCommand();
+		return false;
+	}
+	before = batch.progress;
+	scanning = before.scanned == 0;
+	fault = check_rights(&batch);
+	if (fault == NULL)
+	{
+		if (scanning)
+			scan(&batch);
+		else
+			more = follow(&batch);
+		fault = map_and_write(indexed, &batch);
+	}
+	if (fault != NULL)
+		pause_view(&batch, fault);
+
+	batch.progress.built = before.built || (batch.progress.scanned != 0 && batch.progress.position >= batch.progress.scanned);
+	if (before.paused)
+		view_progress_pause(batch.view->storage, NULL);
+	if (scanning || batch.ndocs > 0 || batch.replaced || batch.progress.built != before.built ||
+		batch.progress.position > before.position + IDLE_ETAGS)
+	{
+		if (before.paused)
+			CommandCounterIncrement();
+		view_progress_write(batch.view->storage, &batch.progress);
+		docstore_consumer_advance(batch.consumer, batch.progress.position);
+	}
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(context);
+	return more;
+}

@@ -1,0 +1,26 @@
+/*
+ * index.h - moves one view forward by one batch: the indexer's work.
+ */
+#ifndef DOCSTORE_INDEX_H
+#define DOCSTORE_INDEX_H
+
+#include "postgres.h"
+
+#include "view/map.h"
+
+/* A view as the indexer knows it from one batch to the next; zero-initialised but for name and storage. */
+typedef struct ViewIndexing
+{
+	char name[NAMEDATALEN];
+	uint64 storage;
+	ViewMap *map; /* made at its first use, in TopMemoryContext */
+	Oid owner;    /* whose map it is */
+} ViewIndexing;
+
+/*
+ * One batch, in a transaction of its own.  Returns whether there may be more to do
+ * at once.  Throws also when the map cannot be run; then the view is marked as paused.
+ */
+extern bool docstore_index_batch(ViewIndexing *indexed);
+
+#endif

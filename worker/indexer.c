@@ -1,0 +1,230 @@
+/*
+ * indexer.c - keeps the views of one database up to date.
+ *
+ * Each view has a task (task.h), and the tasks take turns, one batch each
+ * (index.c): a view that takes long does not keep the others waiting, and one
+ * that fails pauses alone.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "lib/ilist.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+#include "store/feed.h"
+#include "store/indexers.h"
+#include "view/catalog.h"
+#include "worker/index.h"
+#include "worker/indexer.h"
+#include "worker/task.h"
+
+#define IDLE_MS 60000
+
+typedef struct IndexedView
+{
+	dlist_node node;
+	ViewIndexing indexing;
+	DocstoreTask task;
+	bool listed;
+} IndexedView;
+
+static dlist_head views = DLIST_STATIC_INIT(views);
+static Oid database;
+
+static bool
+run(void *arg)
+{
+	return docstore_index_batch(&((IndexedView *) arg)->indexing);
+}
+
+static void
+forget_view(IndexedView *indexed)
+{
+	dlist_delete(&indexed->node);
+	if (indexed->indexing.map != NULL)
+		view_map_free(indexed->indexing.map);
+	pfree(indexed);
+}
+
+static IndexedView *
+find_view(const View *view)
+{
+	dlist_iter iter;
+
+	dlist_foreach (iter, &views)
+	{
+		IndexedView *indexed = dlist_container(IndexedView, node, iter.cur);
+
+		if (indexed->indexing.storage == view->storage)
+			return indexed;
+	}
+	return NULL;
+}
+
+/* The views that there are now; unless always, only if any of them may have changed. */
+static void
+list_views(bool always)
+{
+	static uint64 generation;
+	dlist_mutable_iter mutable;
+	MemoryContext context = CurrentMemoryContext;
+	dlist_iter iter;
+	ListCell *lc;
+
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	if (always || generation != view_generation())
+	{
+		generation = view_generation();
+		dlist_foreach (iter, &views)
+			dlist_container(IndexedView, node, iter.cur)->listed = false;
+		foreach (lc, view_list())
+		{
+			View *view = lfirst(lc);
+			IndexedView *indexed = find_view(view);
+
+			if (indexed == NULL)
+			{
+				indexed = MemoryContextAllocZero(TopMemoryContext, sizeof(IndexedView));
+				strlcpy(indexed->indexing.name, view->name, NAMEDATALEN);
+				indexed->indexing.storage = view->storage;
+				indexed->task.failed = "could not index";
+				indexed->task.run = run;
+				indexed->task.arg = indexed;
+				indexed->task.every_ms = IDLE_MS;
+				dlist_push_tail(&views, &indexed->node);
+			}
+			indexed->listed = true;
+		}
+		dlist_foreach_modify(mutable, &views)
+		{
+			IndexedView *indexed = dlist_container(IndexedView, node, mutable.cur);
+
+			if (!indexed->listed)
+				forget_view(indexed);
+		}
+	}
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(context);
+}
+
+/* Ends the process unless there are views. */
+static void
+look_for_views(void)
+{
+	list_views(dlist_is_empty(&views));
+	if (!dlist_is_empty(&views))
+		return;
+	docstore_unwant_indexer(database);
+	list_views(true);
+	if (dlist_is_empty(&views))
+		proc_exit(0);
+	docstore_want_indexer(database);
+}
+
+/* One batch for each view that has something to do.  Returns whether any may have more. */
+static bool
+take_turns(void)
+{
+	bool more = false;
+	dlist_iter iter;
+
+	dlist_foreach (iter, &views)
+	{
+		IndexedView *indexed = dlist_container(IndexedView, node, iter.cur);
+
+		CHECK_FOR_INTERRUPTS();
+		/* Whoever woke us brings work, but does not end a pause. */
+		if (indexed->task.pause_ms == 0)
+			docstore_task_hurry(&indexed->task);
+		more |= docstore_task_run(&indexed->task);
+	}
+	return more;
+}
+
+static long
+due_in(void)
+{
+	long most = IDLE_MS;
+	dlist_iter iter;
+
+	dlist_foreach (iter, &views)
+		most = docstore_task_due_in(&dlist_container(IndexedView, node, iter.cur)->task, most);
+	return most;
+}
+
+static void
+indexer_exit(int code, Datum arg)
+{
+	docstore_indexer_end(database);
+}
+
+void
+docstore_indexer_main(Datum arg)
+{
+	bool more = true;
+
+	database = DatumGetObjectId(arg);
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+	if (!docstore_indexer_begin(database, MyLatch))
+		proc_exit(0);
+	before_shmem_exit(indexer_exit, (Datum) 0);
+	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
+	pgstat_report_appname("docstore indexer");
+	/* What this process runs by itself must mean what it says, whatever the database's settings are. */
+	SetConfigOption("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_OVERRIDE);
+	SetConfigOption("default_transaction_read_only", "off", PGC_USERSET, PGC_S_OVERRIDE);
+	look_for_views();
+	docstore_feed_listen();
+
+	for (;;)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (ConfigReloadPending)
+		{
+			ConfigReloadPending = false;
+			ProcessConfigFile(PGC_SIGHUP);
+		}
+		if (docstore_indexer_held(database))
+			proc_exit(0);
+		pgstat_report_activity(STATE_RUNNING, "indexing views");
+		look_for_views();
+		more = take_turns();
+		/* Autovacuum should know what happens to docstore.view_progress. */
+		(void) pgstat_report_stat(!more);
+		if (more)
+			continue;
+		pgstat_report_activity(STATE_IDLE, NULL);
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, due_in(), PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+	}
+}
+
+BackgroundWorkerHandle *
+docstore_indexer_start(Oid oid)
+{
+	BackgroundWorker worker = {0};
+	BackgroundWorkerHandle *handle;
+
+	strlcpy(worker.bgw_name, "docstore indexer", BGW_MAXLEN);
+	strlcpy(worker.bgw_type, "docstore indexer", BGW_MAXLEN);
+	strlcpy(worker.bgw_library_name, "docstore", BGW_MAXLEN);
+	strlcpy(worker.bgw_function_name, "docstore_indexer_main", BGW_MAXLEN);
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = BGW_NEVER_RESTART; /* the launcher does */
+	worker.bgw_main_arg = ObjectIdGetDatum(oid);
+	worker.bgw_notify_pid = MyProcPid;
+	return RegisterDynamicBackgroundWorker(&worker, &handle) ? handle : NULL;
+}

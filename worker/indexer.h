@@ -1,0 +1,15 @@
+/*
+ * indexer.h - "docstore indexer", one for each database that has views: builds their rows and keeps them up to date.
+ */
+#ifndef DOCSTORE_INDEXER_H
+#define DOCSTORE_INDEXER_H
+
+#include "postgres.h"
+
+#include "postmaster/bgworker.h"
+
+/* Starts one (from the launcher); NULL if there is no free worker slot. */
+extern BackgroundWorkerHandle *docstore_indexer_start(Oid database);
+extern PGDLLEXPORT void docstore_indexer_main(Datum database);
+
+#endif
