@@ -1,0 +1,289 @@
+# Views equal their maps run afresh, after random histories of changes, rollbacks, crashes and restarts; a build that was
+# broken off goes on where it was; several databases; a database with views can be dropped.
+use strict;
+use warnings;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use IPC::Run qw(start);
+
+my $rounds = $ENV{DOCSTORE_VIEW_ROUNDS} || 15;
+my $seed = $ENV{DOCSTORE_SEED} || time;
+srand($seed);
+note("DOCSTORE_SEED=$seed DOCSTORE_VIEW_ROUNDS=$rounds");
+
+my $node = PostgreSQL::Test::Cluster->new('views');
+$node->init(allows_streaming => 1);
+# Small memtables, so that rows of views are flushed and compacted all the time.
+$node->append_conf('postgresql.conf', q{
+shared_preload_libraries = 'docstore'
+docstore.memtable_size = '256kB'
+docstore.flush_delay = 200ms
+restart_after_crash = on
+jit = off
+});
+$node->start;
+
+sub indexer_pid
+{
+	my ($database) = @_;
+	return $node->safe_psql('postgres', "SELECT pid FROM pg_stat_activity WHERE backend_type = 'docstore indexer' AND datname = '$database'");
+}
+
+sub wait_for_server
+{
+	my $up = 0;
+	for (1 .. 600)
+	{
+		my ($ret, $out) = $node->psql('postgres', 'SELECT count(*) FROM a');
+		if (defined $ret && $ret == 0) { $up = 1; last; }
+		select(undef, undef, undef, 0.1);
+	}
+	die 'the server does not come back' unless $up;
+}
+
+# ---- the oracle ----
+
+my %maps = (
+	flat => [ '{a}', 'k, n DESC', q{SELECT doc->>'k' AS k, (doc->>'n')::int AS n, etag FROM docs WHERE doc ? 'k'} ],
+	many => [ '{a}', 't', q{SELECT t, count(*) AS times FROM docs, jsonb_array_elements_text(doc->'tags') AS t GROUP BY t} ],
+	mixed => [ '{a,b}', 'n NULLS FIRST, kind',
+		q{SELECT collection AS kind, (doc->>'n')::numeric AS n, doc FROM docs UNION ALL SELECT 'tag', NULL, x FROM docs, jsonb_array_elements(doc->'tags') AS x} ],
+	picky => [ '{b}', 'n', q{SELECT (doc->>'m')::int AS n FROM docs} ],
+);
+
+sub documents
+{
+	my ($collections) = @_;
+	$collections =~ s/[{}]//g;
+	return join(' UNION ALL ', map { "SELECT id, doc, etag, '$_'::text COLLATE \"C\" AS collection, modified FROM $_" } split(/,/, $collections));
+}
+
+sub compare
+{
+	my ($view, $when) = @_;
+	my ($collections, undef, $map) = @{ $maps{$view} };
+	my $docs = documents($collections);
+	# What the map fails for is not in the view.
+	$docs = "SELECT * FROM ($docs) AS o WHERE doc->>'m' IS NULL OR doc->>'m' ~ '^[0-9]+\$'" if $view eq 'picky';
+	my $fresh = "SELECT m.*, d.id FROM ($docs) AS d, LATERAL (WITH docs AS (SELECT d.*) SELECT * FROM ($map) AS q) AS m";
+	my $wrong = $node->safe_psql('postgres', qq{
+		SELECT docstore.wait_for_view('$view', '60 s');
+		SELECT (SELECT count(*) FROM (SELECT * FROM $view EXCEPT ALL $fresh) AS x) || ' too many, ' ||
+			(SELECT count(*) FROM ($fresh EXCEPT ALL SELECT * FROM $view) AS y) || ' missing, ' ||
+			((SELECT count(*) FROM $view) - (SELECT rows FROM docstore.view_status WHERE name = '$view')) || ' miscounted' });
+	$wrong =~ s/^\n//;
+	is($wrong, '0 too many, 0 missing, 0 miscounted', "$when: $view");
+	if ($view eq 'picky')
+	{
+		is($node->safe_psql('postgres', q{SELECT count(*) FROM (
+				(SELECT id, etag FROM docstore.view_errors WHERE view = 'picky' EXCEPT SELECT id, etag FROM b WHERE doc->>'m' !~ '^[0-9]+$')
+				UNION ALL
+				(SELECT id, etag FROM b WHERE doc->>'m' !~ '^[0-9]+$' EXCEPT SELECT id, etag FROM docstore.view_errors WHERE view = 'picky')) AS x}),
+			'0', "$when: its errors");
+	}
+}
+
+# ---- histories ----
+
+sub document
+{
+	my @tags = map { '"t' . int(rand(6)) . '"' } 1 .. int(rand(4));
+	my @parts = ('"tags": [' . join(', ', @tags) . ']', '"pad": "' . ('x' x int(rand(400))) . '"');
+	push @parts, '"k": "k' . int(rand(5)) . '"' if rand() < 0.7;
+	push @parts, '"n": ' . int(rand(100)) if rand() < 0.8;
+	push @parts, '"m": ' . (rand() < 0.3 ? '"no number"' : int(rand(10))) if rand() < 0.8;
+	return "'{" . join(', ', @parts) . "}'";
+}
+
+sub statement
+{
+	my $collection = rand() < 0.6 ? 'a' : 'b';
+	my $id = 'd' . int(rand(60));
+	my $what = rand();
+	return "SELECT docstore.put('$collection', '$id', " . document() . ");" if $what < 0.5;
+	return "DELETE FROM $collection WHERE id = '$id';" if $what < 0.65;
+	return "UPDATE $collection SET doc = doc || " . document() . " WHERE id LIKE 'd" . int(rand(6)) . "%';" if $what < 0.8;
+	return "UPDATE $collection SET doc = doc - 'k' - 'm' WHERE id = '$id';" if $what < 0.9;
+	return "INSERT INTO $collection SELECT '$id/' || g, " . document() . " FROM generate_series(1, 20) AS g ON CONFLICT DO NOTHING;" if $what < 0.95;
+	return "DELETE FROM $collection WHERE id LIKE '%/%';" if $what < 0.985;
+	return "TRUNCATE $collection;";
+}
+
+sub history
+{
+	my ($transactions) = @_;
+	my $sql = '';
+	for (1 .. $transactions)
+	{
+		$sql .= "BEGIN;\n";
+		for (1 .. 1 + int(rand(4)))
+		{
+			my $savepoint = rand() < 0.2;
+			$sql .= "SAVEPOINT s;\n" if $savepoint;
+			$sql .= statement() . "\n";
+			$sql .= "ROLLBACK TO s;\n" if $savepoint;
+		}
+		$sql .= rand() < 0.15 ? "ROLLBACK;\n" : "COMMIT;\n";
+	}
+	return $sql;
+}
+
+$node->safe_psql('postgres', q{CREATE EXTENSION docstore; SELECT docstore.create_collection('a'); SELECT docstore.create_collection('b')});
+$node->safe_psql('postgres', history(40));
+for my $view (sort keys %maps)
+{
+	my ($collections, $key, $map) = @{ $maps{$view} };
+	$map =~ s/'/''/g;
+	$node->safe_psql('postgres', "SELECT docstore.create_view('$view', '$map', '$collections', '$key')");
+}
+compare($_, 'built') for sort keys %maps;
+
+for my $round (1 .. $rounds)
+{
+	my $event = (qw(nothing kill-indexer immediate restart kill-backend drop))[ int(rand(6)) ];
+	my ($out, $err) = ('', '');
+	my $file = $node->basedir . "/history$round.sql";
+	append_to_file($file, history(60));
+	# Ends early, and with errors, where the server does.
+	my $session = start([ 'psql', '-XqAt', '-d', $node->connstr('postgres'), '-f', $file ], '>', \$out, '2>', \$err);
+	select(undef, undef, undef, rand(0.3));
+	if ($event eq 'kill-indexer')
+	{
+		my $pid = indexer_pid('postgres');
+		kill('KILL', $pid) if $pid;
+	}
+	elsif ($event eq 'immediate')
+	{
+		$node->stop('immediate');
+		$node->start;
+	}
+	elsif ($event eq 'restart')
+	{
+		$node->restart;
+	}
+	elsif ($event eq 'kill-backend')
+	{
+		my $pid = indexer_pid('postgres');
+		$node->safe_psql('postgres', "SELECT pg_terminate_backend($pid)") if $pid;
+	}
+	elsif ($event eq 'drop')
+	{
+		my ($collections, $key, $map) = @{ $maps{many} };
+		$map =~ s/'/''/g;
+		$node->safe_psql('postgres', "SELECT docstore.drop_view('many'); SELECT docstore.create_view('many', '$map', '$collections', '$key')");
+	}
+	$session->finish;
+	wait_for_server();
+	compare($_, "round $round, $event") for sort keys %maps;
+}
+
+# ---- an etag that is taken early and committed late ----
+
+my $early = $node->background_psql('postgres');
+$early->query_safe(q{BEGIN; SELECT docstore.put('a', 'early', '{"k": "early", "n": 1}')});
+$node->safe_psql('postgres', q{SELECT docstore.put('a', 'late', '{"k": "late", "n": 2}')});
+my ($ret, $stdout, $stderr) = $node->psql('postgres', q{SELECT docstore.wait_for_view('flat', '300 ms')});
+like($stderr, qr/did not catch up in time/, 'a wait ends when its time is over');
+is($node->safe_psql('postgres', q{SELECT count(*) FROM flat WHERE k = 'early'}), '0', 'what is not committed is not in the view');
+$early->query_safe('COMMIT');
+$early->quit;
+$node->safe_psql('postgres', q{SELECT docstore.wait_for_view('flat')});
+is($node->safe_psql('postgres', q{SELECT string_agg(k, ',' ORDER BY k) FROM flat WHERE k IN ('early', 'late')}), 'early,late', 'nothing is skipped');
+
+# An old snapshot sees the view as it was.
+my $old = $node->background_psql('postgres');
+my $was = $old->query_safe(q{BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM flat WHERE k = 'late'});
+$node->safe_psql('postgres', q{DELETE FROM a WHERE id = 'late'; SELECT docstore.wait_for_view('flat'); SELECT docstore.compact()});
+is($old->query_safe(q{SELECT count(*) FROM flat WHERE k = 'late'}), '1', 'an old snapshot sees the old rows');
+$old->query_safe('COMMIT');
+$old->quit;
+is($node->safe_psql('postgres', q{SELECT count(*) FROM flat WHERE k = 'late'}), '0', 'a new one does not');
+
+# ---- a build that is broken off ----
+
+my $n = 60000;
+$node->safe_psql('postgres', qq{
+	SELECT docstore.create_collection('big');
+	INSERT INTO big (id, doc) SELECT 'big/' || g, jsonb_build_object('n', g) FROM generate_series(1, $n) AS g;
+	SELECT docstore.create_view('slow', 'SELECT (doc->>''n'')::int AS n, md5(repeat(id, 20)) AS m FROM docs', '{big}', 'n');});
+my $killed = 0;
+for my $way (qw(kill immediate restart))
+{
+	next unless $node->poll_query_until('postgres', q{SELECT built OR documents > } . (5000 * ($killed + 1)) . q{ FROM docstore.view_progress p JOIN docstore.view_index USING (storage_id) WHERE view = 'slow'});
+	last if $node->safe_psql('postgres', q{SELECT state FROM docstore.view_status WHERE name = 'slow'}) eq 'ready';
+	$killed++;
+	kill('KILL', indexer_pid('postgres')) if $way eq 'kill';
+	$node->stop('immediate') if $way eq 'immediate';
+	$node->start if $way eq 'immediate';
+	$node->restart if $way eq 'restart';
+	wait_for_server();
+	$node->safe_psql('postgres', qq{UPDATE big SET doc = '{"n": -$killed}' WHERE id = 'big/$killed'; DELETE FROM big WHERE id = 'big/1$killed'});
+}
+cmp_ok($killed, '>', 0, "the build was broken off $killed times");
+$node->safe_psql('postgres', q{SELECT docstore.wait_for_view('slow', '120 s')});
+cmp_ok($node->safe_psql('postgres', q{SELECT documents_scanned FROM docstore.view_status WHERE name = 'slow'}), '<=', $n, 'and did not start over');
+is($node->safe_psql('postgres', q{SELECT count(*) FROM (
+	(SELECT n, m, id FROM slow EXCEPT ALL SELECT (doc->>'n')::int, md5(repeat(id, 20)), id FROM big) UNION ALL
+	(SELECT (doc->>'n')::int, md5(repeat(id, 20)), id FROM big EXCEPT ALL SELECT n, m, id FROM slow)) AS x}), '0', 'it is complete');
+
+# Dropping gives the space back.
+$node->safe_psql('postgres', 'SELECT docstore.compact()');
+my $before = $node->safe_psql('postgres', 'SELECT bytes FROM docstore.status');
+my $size = $node->safe_psql('postgres', q{SELECT estimated_bytes FROM docstore.view_status WHERE name = 'slow'});
+cmp_ok($size, '>', 100000, 'a view has a size');
+$node->safe_psql('postgres', q{SELECT docstore.drop_view('slow')});
+ok($node->poll_query_until('postgres', "SELECT bytes < $before - $size / 2 FROM docstore.status"), "most of $size bytes come back");
+
+# ---- databases ----
+
+$node->safe_psql('postgres', 'CREATE DATABASE other');
+$node->safe_psql('other', q{CREATE EXTENSION docstore; SELECT docstore.create_collection('c'); INSERT INTO c VALUES ('x', '{"n": 1}');
+	SELECT docstore.create_view('v', 'SELECT (doc->>''n'')::int AS n FROM docs', '{c}', 'n')});
+$node->safe_psql('other', q{SELECT docstore.wait_for_view('v')});
+is($node->safe_psql('other', 'SELECT n, id FROM v'), '1|x', 'another database has views of its own');
+cmp_ok(indexer_pid('other'), '>', 0, 'and an indexer');
+$node->restart;
+$node->safe_psql('other', q{INSERT INTO c VALUES ('y', '{"n": 2}'); SELECT docstore.wait_for_view('v')});
+is($node->safe_psql('other', 'SELECT count(*) FROM v'), '2', 'which comes back after a restart');
+$node->safe_psql('postgres', 'ALTER DATABASE other RENAME TO another');
+ok($node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'docstore indexer' AND datname = 'another'}), 'a database can be renamed');
+$node->safe_psql('postgres', 'CREATE DATABASE copy TEMPLATE another');
+$node->safe_psql('copy', q{SELECT docstore.wait_for_view('v')});
+is($node->safe_psql('copy', 'SELECT n, id FROM v ORDER BY n'), "1|x\n2|y", 'a copy of a database builds its views anew');
+$node->safe_psql('copy', q{DELETE FROM c WHERE id = 'x'; SELECT docstore.wait_for_view('v')});
+is($node->safe_psql('copy', 'SELECT n, id FROM v ORDER BY n'), '2|y', 'and keeps them up to date');
+# (while the indexer is busy)
+$node->safe_psql('another', q{INSERT INTO c SELECT 'more/' || g, '{"n": 3}' FROM generate_series(1, 20000) AS g});
+$node->safe_psql('another', q{DROP EXTENSION docstore CASCADE});
+ok($node->poll_query_until('postgres', q{SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'docstore indexer' AND datname = 'another'}), 'without the extension the indexer ends');
+$node->safe_psql('another', q{CREATE EXTENSION docstore; SELECT docstore.create_collection('c'); SELECT docstore.create_view('v', 'SELECT doc FROM docs', '{c}')});
+ok($node->poll_query_until('another', q{SELECT state = 'ready' FROM docstore.view_status}), 'with it again there is one');
+$node->safe_psql('postgres', 'DROP DATABASE another');
+ok(1, 'a database with views can be dropped');
+
+# ---- dump and restore ----
+
+my $dump = $node->basedir . '/dump.sql';
+$node->command_ok([ 'pg_dump', '-d', $node->connstr('postgres'), '-f', $dump, '--include-foreign-data=docstore' ], 'pg_dump');
+$node->safe_psql('postgres', 'CREATE DATABASE restored');
+$node->command_ok([ 'psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('restored'), '-f', $dump ], 'restore');
+is($node->safe_psql('restored', q{SELECT docstore.wait_for_view('flat'); SELECT count(*) FROM flat}), "\n" . $node->safe_psql('postgres', 'SELECT count(*) FROM flat'),
+	'a restored view builds itself');
+
+# In any order: views before the collections that they read.
+$node->command_ok([ 'pg_dump', '-Fc', '-d', $node->connstr('postgres'), '-f', "$dump.custom", '--include-foreign-data=docstore' ], 'pg_dump, custom format');
+$node->safe_psql('postgres', 'CREATE DATABASE jobs');
+$node->command_ok([ 'pg_restore', '-e', '-j', '3', '-d', $node->connstr('jobs'), "$dump.custom" ], 'pg_restore with three jobs');
+is($node->safe_psql('jobs', q{SELECT docstore.wait_for_view('mixed'); SELECT count(*) FROM mixed}), "\n" . $node->safe_psql('postgres', 'SELECT count(*) FROM mixed'),
+	'views are there');
+$node->safe_psql('postgres', 'CREATE DATABASE reverse');
+my $list = $node->basedir . '/list';
+run_log([ 'sh', '-c', "pg_restore -l $dump.custom > $list.all; grep -v 'TABLE DATA' $list.all > $list; grep 'TABLE DATA docstore views' $list.all >> $list; grep 'TABLE DATA' $list.all | grep -v 'TABLE DATA docstore views' >> $list" ]);
+$node->command_ok([ 'pg_restore', '-e', '-L', $list, '-d', $node->connstr('reverse'), "$dump.custom" ], 'pg_restore with views first');
+is($node->safe_psql('reverse', q{SELECT docstore.wait_for_view('mixed'); SELECT count(*) FROM mixed}), "\n" . $node->safe_psql('postgres', 'SELECT count(*) FROM mixed'),
+	'views are there, too');
+
+is($node->safe_psql('postgres', 'SELECT count(*) FROM docstore.verify()'), '0', 'no damage');
+$node->stop;
+done_testing();
