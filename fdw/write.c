@@ -117,7 +117,8 @@ wait_turn(DocWriter *writer, Change *change)
 		ereport(ERROR,
 				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
 				 errmsg("could not obtain lock on document in collection \"%s\"", writer->collection)));
-	if (!change->queued)
+	/* Who holds a lock already does not queue: the first in the queue may be waiting for it. */
+	if (!change->queued && change->sight.own_lock == SIGHT_NO_LOCK)
 	{
 		/* As for rows: who can share a lock need not queue behind the other. */
 		static const LOCKMODE queue_modes[] = {AccessShareLock, RowShareLock, ExclusiveLock, AccessExclusiveLock};
