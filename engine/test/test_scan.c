@@ -6,6 +6,7 @@
  *     released between moves or not
  *   - every move lands where it does on a sorted array, turning round included
  *   - bounds hold, and files outside of them are not opened
+ *   - a cache that is too small for a scan costs nothing but time, and helps as far as it goes
  *   - a damaged block is an error, never the end of the data
  */
 #include "engine/test/test.h"
@@ -357,6 +358,77 @@ test_small_table_cache(uint64_t seed)
 	lsm_close(db);
 }
 
+/* Scans that together go through more than the cache holds: right, and each pass finds part of its blocks. */
+static void
+test_small_block_cache(uint64_t seed)
+{
+	enum
+	{
+		READERS = 4,
+		PASSES = 2
+	};
+	LsmOptions small = options;
+	static Model model;
+	uint64_t random = seed;
+	LsmError err;
+	LsmDb *db;
+	LsmDb *handles[READERS];
+	LsmScan *scans[READERS];
+	LsmStats stats;
+	uint64_t hits = 0;
+	uint64_t misses = 0;
+	int wrong = 0;
+
+	small.block_cache_size = 192 << 10;
+	MUST(lsm_open(env, &small, &db, &err), &err);
+	for (int i = 0; i < 400; i++)
+		write_random(db, &model, &random, 20);
+	MUST(lsm_compact_range(db, text(""), text(""), &err), &err);
+	for (int i = 0; i < READERS; i++)
+	{
+		MUST(lsm_open_handle(db, &handles[i], &err), &err);
+		MUST(lsm_scan_open(handles[i], &newest, text(""), text(""), &scans[i], &err), &err);
+	}
+	for (int pass = 0; pass < PASSES; pass++)
+	{
+		int at = -1;
+
+		for (int i = 0; i < READERS; i++)
+			lsm_scan_first(scans[i]);
+		do
+		{
+			at = model_walk(&model, at + 1, 1, 0, KEYS);
+			for (int i = 0; i < READERS; i++)
+			{
+				wrong += !shows(scans[i], &model, at);
+				lsm_scan_release(scans[i]);
+				lsm_scan_next(scans[i]);
+			}
+		} while (at >= 0);
+	}
+	CHECK(wrong == 0);
+	/* One after the other; the last one's hits are counted. */
+	for (int i = 0; i < READERS; i++)
+	{
+		MUST(lsm_stats(db, &stats, &err), &err);
+		hits = stats.cache.hits;
+		misses = stats.cache.misses;
+		for (lsm_scan_first(scans[i]); scans[i]->valid; lsm_scan_next(scans[i]))
+			;
+		CHECK(scans[i]->status == LSM_OK);
+	}
+	MUST(lsm_stats(db, &stats, &err), &err);
+	hits = stats.cache.hits - hits;
+	misses = stats.cache.misses - misses;
+	CHECK(hits + misses > stats.cache.frames * 3 / 2 && hits > stats.cache.frames / 3);
+	for (int i = 0; i < READERS; i++)
+	{
+		lsm_scan_close(scans[i]);
+		lsm_detach(handles[i]);
+	}
+	lsm_close(db);
+}
+
 /* Flips a bit in the middle of the largest table: the scan must end with an error. */
 static void
 test_damage(uint64_t seed)
@@ -428,6 +500,8 @@ main(void)
 	test_opens_little();
 	clean();
 	test_small_table_cache(seed);
+	clean();
+	test_small_block_cache(seed);
 	clean();
 	test_damage(seed);
 	lsm_env_posix_close(env);
