@@ -260,6 +260,8 @@ may_show(Oid table_owner, const DocCollection *collection)
 void
 docstore_collection_of(const DocTable *table, LOCKMODE mode, DocCollection *collection)
 {
+	uint64 before = generation;
+
 	/* Rights first: a lock that somebody without any waits for would stand in the way of others. */
 	docstore_collection_get(table->collection, NoLock, collection);
 	if (!may_show(table->owner, collection))
@@ -270,11 +272,9 @@ docstore_collection_of(const DocTable *table, LOCKMODE mode, DocCollection *coll
 						   table->name, GetUserNameFromId(table->owner, true))));
 	if (mode != NoLock)
 	{
-		Oid owner = collection->owner;
-
-		docstore_collection_get(table->collection, mode, collection);
-		/* It may be another of that name by now. */
-		if (collection->owner != owner)
+		lock_name(table->collection, mode);
+		/* It may be another of that name by now, or one that was read while it changed. */
+		if (generation != before)
 			docstore_collection_of(table, NoLock, collection);
 	}
 }

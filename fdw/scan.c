@@ -41,8 +41,9 @@ typedef struct DocScan
 	SeekOp *ops;
 	List *operands; /* ExprStates */
 	bool started;   /* range is computed; since the last rescan */
+	bool again;     /* it started before, and was told to start over */
 	SeekRange range;
-	MemoryContext range_context;
+	MemoryContext range_context; /* the range's, from the second start on */
 	int next_point;
 	LsmBuf value; /* a point's; malloc'ed */
 	bool tests;   /* the quals */
@@ -140,7 +141,6 @@ docstore_begin_scan(ForeignScanState *node, int eflags)
 	foreach (lc, ops)
 		scan->ops[foreach_current_index(lc)] = (SeekOp) lfirst_int(lc);
 	scan->operands = ExecInitExprList(plan->fdw_exprs, (PlanState *) node);
-	scan->range_context = AllocSetContextCreate(CurrentMemoryContext, "docstore range", ALLOCSET_SMALL_SIZES);
 	callback = palloc(sizeof(MemoryContextCallback));
 	callback->func = free_buffers;
 	callback->arg = scan;
@@ -164,13 +164,22 @@ static void
 start(ForeignScanState *node, DocScan *scan)
 {
 	ExprContext *econtext = node->ss.ps.ps_ExprContext;
+	MemoryContext query = node->ss.ps.state->es_query_cxt;
 	MemoryContext old;
 	Datum *values;
 	bool *nulls;
 	ListCell *lc;
 
-	MemoryContextReset(scan->range_context);
-	old = MemoryContextSwitchTo(scan->range_context);
+	/* Most scans start once, and making a context is a good part of a lookup. */
+	if (!scan->again)
+		old = MemoryContextSwitchTo(query);
+	else
+	{
+		if (scan->range_context == NULL)
+			scan->range_context = AllocSetContextCreate(query, "docstore range", ALLOCSET_SMALL_SIZES);
+		MemoryContextReset(scan->range_context);
+		old = MemoryContextSwitchTo(scan->range_context);
+	}
 	values = palloc(Max(scan->nops, 1) * sizeof(Datum));
 	nulls = palloc(Max(scan->nops, 1) * sizeof(bool));
 	foreach (lc, scan->operands)
@@ -347,6 +356,7 @@ docstore_rescan(ForeignScanState *node)
 	DocScan *scan = node->fdw_state;
 
 	doc_cursor_close(scan->cursor);
+	scan->again |= scan->started;
 	scan->started = false;
 }
 
