@@ -47,6 +47,7 @@
 #define MAX_HEIGHT 12
 #define LINK sizeof(uint32_t)
 #define COST_HEIGHT 2 /* links that lsm_memtable_cost counts; a tower has 4/3 on average */
+#define PAID 8        /* entries of a room whose towers are reserved as drawn */
 
 /* Another process maps the arena: an atomic that hides a lock would lie in ours. */
 _Static_assert(ATOMIC_INT_LOCK_FREE == 2 && ATOMIC_LLONG_LOCK_FREE == 2, "lock-free atomics");
@@ -150,11 +151,11 @@ lsm_memtable_cost(size_t user_key_len, size_t value_len)
 	return COST_HEIGHT * LINK + body_size(user_key_len, value_len);
 }
 
-/* One in four nodes reaches the next level.  Drawn from the place, so that reserve and add agree on the first one. */
+/* One in four nodes reaches the next level. */
 static inline int
-draw_height(uint32_t place)
+draw_height(uint32_t from)
 {
-	uint64_t h = ((uint64_t) place + 1) * UINT64_C(0x9e3779b97f4a7c15);
+	uint64_t h = ((uint64_t) from + 1) * UINT64_C(0x9e3779b97f4a7c15);
 	int height = 1;
 
 	h ^= h >> 29;
@@ -169,32 +170,54 @@ draw_height(uint32_t place)
 }
 
 /*
- * The budget for towers.  Each entry brings COST_HEIGHT links; what it does not
- * use is there for later ones, and the first one's tower is paid for by reserve.
- * A node whose tower the budget does not cover is made lower: two links always
- * are covered, and a batch saves two thirds of a link an entry on average, so
- * that its nodes soon are as high as they were drawn.
+ * The budget for towers.  Each entry brings COST_HEIGHT links.  The first ones'
+ * towers (PAID) are measured by reserve, which takes as much more or less; they are
+ * drawn from the room's place, so that reserve and add agree.  What later ones do
+ * not use is there for those behind them.  A node whose tower the budget does not
+ * cover is made lower: two links always are covered, and a batch saves two thirds
+ * of a link an entry on average, so that its nodes soon are as high as they were
+ * drawn.
+ *
+ * More than the first: where the same kind of key comes second in every batch of
+ * two, all of those would be low, and a search among them would go through all.
  */
+static int32_t
+paid_bytes(uint32_t start, uint32_t entries)
+{
+	int32_t links = 0;
+
+	for (uint32_t i = 0; i < entries; i++)
+		links += draw_height(start + i) - COST_HEIGHT;
+	return links * (int32_t) LINK;
+}
+
 bool
-lsm_memtable_reserve(LsmMemtable *mt, size_t cost, LsmMemRoom *room)
+lsm_memtable_reserve(LsmMemtable *mt, size_t cost, uint32_t entries, LsmMemRoom *room)
 {
 	uint32_t used = atomic_load_explicit(&mt->used, memory_order_relaxed);
-	int32_t spare;
 
 	do
 	{
 		size_t left = mt->size - used;
+		int64_t size;
 
 		if (cost > left || align4(cost) > left)
 			return false;
-		spare = cost == 0 ? 0 : (draw_height(used) - COST_HEIGHT) * (int32_t) LINK;
-		if (spare > 0 && align4(cost) + (size_t) spare > left)
-			spare = (int32_t) ((left - align4(cost)) & ~(size_t) 3);
-		room->end = used + (uint32_t) align4(cost) + (uint32_t) spare;
+		room->paid = cost == 0 ? 0 : entries < PAID ? entries
+													: PAID;
+		size = (int64_t) align4(cost) + paid_bytes(used, room->paid);
+		if (size > (int64_t) left)
+		{
+			room->paid = 0;
+			size = (int64_t) align4(cost);
+		}
+		room->end = used + (uint32_t) size;
 	} while (!atomic_compare_exchange_weak_explicit(&mt->used, &used, room->end, memory_order_relaxed,
 													memory_order_relaxed));
+	room->start = used;
 	room->next = used;
-	room->spare = spare;
+	room->added = 0;
+	room->spare = 0;
 	return true;
 }
 
@@ -202,8 +225,13 @@ lsm_memtable_reserve(LsmMemtable *mt, size_t cost, LsmMemRoom *room)
 static inline int
 take_height(LsmMemRoom *room)
 {
-	int height = draw_height(room->next);
+	uint32_t i = room->added++;
+	int height;
 
+	/* places are multiples of four, and a node takes more than PAID bytes: no number is drawn from twice */
+	if (i < room->paid)
+		return draw_height(room->start + i);
+	height = draw_height(room->next);
 	room->spare += COST_HEIGHT * (int32_t) LINK;
 	if (height * (int32_t) LINK > room->spare)
 		height = room->spare / (int32_t) LINK;

@@ -17,9 +17,12 @@ typedef struct LsmMemtable LsmMemtable; /* first bytes of the arena */
 /* Room set aside for one batch; one thread fills it. */
 typedef struct LsmMemRoom
 {
+	uint32_t start;
 	uint32_t next;
 	uint32_t end;
-	int32_t spare; /* bytes that later entries may take beyond their cost, for taller towers */
+	uint32_t added; /* entries so far */
+	uint32_t paid;  /* so many of them take the towers that they drew, not what is spared */
+	int32_t spare;  /* bytes that later entries may take beyond their cost, for taller towers */
 } LsmMemRoom;
 
 /* Makes `mem` (size bytes, 64-byte aligned, at most 4 GB - 1) an empty memtable. */
@@ -32,11 +35,11 @@ extern LsmMemtable *lsm_memtable_init(void *mem, size_t size);
 extern size_t lsm_memtable_cost(size_t user_key_len, size_t value_len);
 
 /*
- * Sets cost bytes aside; false (and nothing changed) if there is not that much
- * left.  May take some 40 bytes more where there are, or 4 less: the first
- * entry's tower is measured exactly, and wastes nothing.
+ * Sets cost bytes aside for so many entries; false (and nothing changed) if there
+ * is not that much left.  The towers of the first eight are measured, which takes
+ * some 40 bytes more for each of them where there are, or 4 less.
  */
-extern bool lsm_memtable_reserve(LsmMemtable *mt, size_t cost, LsmMemRoom *room);
+extern bool lsm_memtable_reserve(LsmMemtable *mt, size_t cost, uint32_t entries, LsmMemRoom *room);
 
 /* Inserts a copy; cannot fail within a room reserved with lsm_memtable_cost.  (user_key, seq) must be new. */
 extern void lsm_memtable_add(LsmMemtable *mt, LsmMemRoom *room, uint64_t seq, LsmType type,

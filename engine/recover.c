@@ -262,10 +262,10 @@ replay_batch(void *arg, LsmSlice rep, LsmError *err)
 			status = replay_large(r, insert, seq, err);
 		goto done;
 	}
-	if (!lsm_memtable_reserve(r->memtable, insert->memtable_cost, &room))
+	if (!lsm_memtable_reserve(r->memtable, insert->memtable_cost, insert->count, &room))
 	{
 		status = flush_memtable(r, err);
-		if (status == LSM_OK && !lsm_memtable_reserve(r->memtable, insert->memtable_cost, &room))
+		if (status == LSM_OK && !lsm_memtable_reserve(r->memtable, insert->memtable_cost, insert->count, &room))
 			status = lsm_no_memory(err);
 		if (status != LSM_OK)
 			goto done;

@@ -102,7 +102,7 @@ write_concurrent(LsmDb *db, LsmBatch *batch, LsmBatch *mem_batch, bool logged, b
 	lsm_lock(db->env, LSM_LOCK_WRITE, LSM_SHARED);
 	slot = atomic_load(&shared->active);
 	memtable = lsm_shared_arena(shared, slot);
-	if (!lsm_memtable_reserve(memtable, mem_batch->memtable_cost, &room))
+	if (!lsm_memtable_reserve(memtable, mem_batch->memtable_cost, mem_batch->count, &room))
 	{
 		lsm_unlock(db->env, LSM_LOCK_WRITE);
 		return lsm_fail(err, LSM_BUSY, 0, NULL, 0, "the memtable is full");
@@ -154,7 +154,7 @@ lsm_write_exclusive(LsmDb *db, LsmBatch *batch, LsmBatch *mem_batch, bool sync, 
 	slot = atomic_load(&shared->active);
 	seq = atomic_load(&shared->last_seq) + 1;
 	if (atomic_load(&shared->bad_generation) != 0 ||
-		!lsm_memtable_reserve(lsm_shared_arena(shared, slot), mem_batch->memtable_cost, &room))
+		!lsm_memtable_reserve(lsm_shared_arena(shared, slot), mem_batch->memtable_cost, mem_batch->count, &room))
 		status = lsm_fail(err, LSM_BUSY, 0, NULL, 0, "the memtable is full");
 	else
 		status = lsm_log_batch(db, batch, seq, sync, err);
@@ -184,7 +184,7 @@ write_exclusive_unlogged(LsmDb *db, LsmBatch *batch, uint64_t *first_seq, LsmErr
 	lsm_lock(db->env, LSM_LOCK_WRITE, LSM_EXCLUSIVE);
 	slot = atomic_load(&shared->active);
 	memtable = lsm_shared_arena(shared, slot);
-	if (!lsm_memtable_reserve(memtable, batch->memtable_cost, &room))
+	if (!lsm_memtable_reserve(memtable, batch->memtable_cost, batch->count, &room))
 	{
 		lsm_unlock(db->env, LSM_LOCK_WRITE);
 		return lsm_fail(err, LSM_BUSY, 0, NULL, 0, "the memtable is full");

@@ -58,7 +58,7 @@ take_group(LsmDb *db, LsmMemtable *memtable, uint64_t seq, uint32_t *count, int 
 			break;
 		last = r;
 		bytes += r->batch->rep.len;
-		r->taken = !blocked && lsm_memtable_reserve(memtable, r->batch->memtable_cost, &r->room);
+		r->taken = !blocked && lsm_memtable_reserve(memtable, r->batch->memtable_cost, r->batch->count, &r->room);
 		if (!r->taken)
 		{
 			LsmError err;

@@ -48,7 +48,7 @@ lsm_sort_large(LsmDb *db, const LsmBatch *batch, uint64_t seq, LsmOutput *output
 	if (memory == NULL)
 		return lsm_no_memory(err);
 	memtable = lsm_memtable_init(memory, size);
-	if (!lsm_memtable_reserve(memtable, batch->memtable_cost, &room))
+	if (!lsm_memtable_reserve(memtable, batch->memtable_cost, batch->count, &room))
 		status = lsm_no_memory(err);
 	else
 	{

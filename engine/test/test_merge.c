@@ -496,7 +496,7 @@ grow(LsmMemtable *mt, uint64_t *rnd, uint64_t seq)
 	char key[3];
 
 	snprintf(key, sizeof(key), "%02d", (int) (test_random(rnd) % 40));
-	if (!lsm_memtable_reserve(mt, lsm_memtable_cost(2, 0), &room))
+	if (!lsm_memtable_reserve(mt, lsm_memtable_cost(2, 0), 1, &room))
 		abort();
 	lsm_memtable_add(mt, &room, seq, LSM_TYPE_VALUE, lsm_slice(key, 2), lsm_slice("", 0));
 }
