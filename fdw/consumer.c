@@ -49,8 +49,17 @@
 const char *
 docstore_consumer_kind_name(DocConsumerKind kind)
 {
-	return kind == DOC_CONSUMER_SUBSCRIPTION ? "subscription" : kind == DOC_CONSUMER_VIEW ? "view"
-																						  : "replication";
+	switch (kind)
+	{
+		case DOC_CONSUMER_SUBSCRIPTION:
+			return "subscription";
+		case DOC_CONSUMER_VIEW:
+		case DOC_CONSUMER_NEXT_VIEW:
+			return "view";
+		case DOC_CONSUMER_REPLICATION:
+			break;
+	}
+	return "replication";
 }
 
 static void (*view_drop)(const char *name);
@@ -66,7 +75,7 @@ docstore_consumer_set_view_functions(void (*drop)(const char *name), void (*give
 void
 docstore_consumer_drop_whole(DocConsumerKind kind, const char *name)
 {
-	if (kind == DOC_CONSUMER_VIEW)
+	if (kind == DOC_CONSUMER_VIEW || kind == DOC_CONSUMER_NEXT_VIEW)
 		view_drop(name);
 	else
 		(void) docstore_consumer_drop(kind, name);
@@ -75,7 +84,7 @@ docstore_consumer_drop_whole(DocConsumerKind kind, const char *name)
 void
 docstore_consumer_give_whole(DocConsumerKind kind, const char *name, Oid owner)
 {
-	if (kind == DOC_CONSUMER_VIEW)
+	if (kind == DOC_CONSUMER_VIEW || kind == DOC_CONSUMER_NEXT_VIEW)
 		view_give(name, owner);
 	else
 		docstore_consumer_set_owner(kind, name, owner);
@@ -364,6 +373,39 @@ replace_column(DocConsumerKind kind, const char *name, int column, Datum value)
 	CatalogTupleUpdate(rel, &tuple->t_self, tuple);
 	systable_endscan(scan);
 	table_close(rel, NoLock);
+	CommandCounterIncrement();
+}
+
+/* Gives rows of a scan another kind. */
+static void
+change_kind(Relation rel, SysScanDesc scan, int column, DocConsumerKind kind)
+{
+	HeapTuple tuple;
+
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Datum value = CharGetDatum((char) kind);
+		bool isnull = false;
+
+		tuple = heap_modify_tuple_by_cols(tuple, RelationGetDescr(rel), 1, &column, &value, &isnull);
+		CatalogTupleUpdate(rel, &tuple->t_self, tuple);
+	}
+	systable_endscan(scan);
+	table_close(rel, NoLock);
+}
+
+void
+docstore_consumer_take_place(const char *view)
+{
+	Relation rel;
+
+	lock_consumer(DOC_CONSUMER_NEXT_VIEW, view);
+	(void) docstore_consumer_drop(DOC_CONSUMER_VIEW, view);
+	CommandCounterIncrement();
+	rel = open_consumers(RowExclusiveLock);
+	change_kind(rel, scan_consumers(rel, DOC_CONSUMER_NEXT_VIEW, view), ATT_KIND, DOC_CONSUMER_VIEW);
+	rel = open_links(RowExclusiveLock);
+	change_kind(rel, scan_links(rel, DOC_CONSUMER_NEXT_VIEW, view), ATT_LINK_KIND, DOC_CONSUMER_VIEW);
 	CommandCounterIncrement();
 }
 

@@ -25,6 +25,7 @@ typedef enum DocConsumerKind
 {
 	DOC_CONSUMER_SUBSCRIPTION = 's',
 	DOC_CONSUMER_VIEW = 'v',
+	DOC_CONSUMER_NEXT_VIEW = 'n', /* takes a view's place when it has caught up */
 	DOC_CONSUMER_REPLICATION = 'r'
 } DocConsumerKind;
 
@@ -48,6 +49,8 @@ typedef struct DocConsumer
 extern void docstore_consumer_create(DocConsumerKind kind, const char *name, Oid owner, List *collections);
 /* False if there is none. */
 extern bool docstore_consumer_drop(DocConsumerKind kind, const char *name);
+/* A view's replacement takes the place of the view's registration, which is dropped. */
+extern void docstore_consumer_take_place(const char *view);
 /* docstore_owners_changed is the caller's to call, as after docstore_consumer_drop. */
 extern void docstore_consumer_set_owner(DocConsumerKind kind, const char *name, Oid owner);
 

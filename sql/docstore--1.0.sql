@@ -32,7 +32,7 @@ FOR EACH STATEMENT EXECUTE FUNCTION docstore.collection_trigger();
 
 -- Who consumes the changes of which collections, and how far.  Not in a dump: positions are etags of this store.
 CREATE TABLE docstore.consumer (
-	kind "char" NOT NULL, -- s subscription, v view, r replication
+	kind "char" NOT NULL, -- s subscription, v view, n the next definition of a view, r replication
 	name text COLLATE "C" NOT NULL,
 	owner regrole NOT NULL,
 	position bigint NOT NULL, -- changes up to this etag are consumed
@@ -145,12 +145,14 @@ SELECT pg_catalog.pg_extension_config_dump('docstore.views', '');
 
 -- What is made of a definition.  Written by the trigger on docstore.views only.
 CREATE TABLE docstore.view_index (
-	view text COLLATE "C" PRIMARY KEY,
+	view text COLLATE "C" NOT NULL,
 	storage_id bigint NOT NULL UNIQUE,
 	owner regrole NOT NULL,
 	map text NOT NULL,
 	collections text[] NOT NULL,
-	shape text NOT NULL -- columns and key
+	shape text NOT NULL, -- columns and key
+	replacing boolean NOT NULL, -- it is built beside the view, whose place it takes when it has caught up
+	PRIMARY KEY (view, replacing)
 );
 
 -- How far each view is.  Written by its indexer.
@@ -172,19 +174,19 @@ CREATE TABLE docstore.view_progress (
 
 -- Documents that are not in a view because its map fails for them.  Written by the indexer only.
 CREATE TABLE docstore.view_error (
-	view text COLLATE "C" NOT NULL,
+	storage_id bigint NOT NULL,
 	collection text COLLATE "C" NOT NULL,
 	id text COLLATE "C" NOT NULL,
 	etag bigint NOT NULL,
 	sqlstate text NOT NULL,
 	message text NOT NULL,
 	noticed timestamptz NOT NULL DEFAULT clock_timestamp(),
-	PRIMARY KEY (view, collection, id)
+	PRIMARY KEY (storage_id, collection, id)
 );
 -- Messages may quote documents: they are for the view's owner.
 CREATE VIEW docstore.view_errors WITH (security_barrier) AS
-SELECT e.view, e.collection, e.id, e.etag, e.sqlstate, e.message, e.noticed
-FROM docstore.view_error e JOIN docstore.view_index i USING (view) WHERE pg_has_role(i.owner, 'USAGE');
+SELECT i.view, i.replacing, e.collection, e.id, e.etag, e.sqlstate, e.message, e.noticed
+FROM docstore.view_error e JOIN docstore.view_index i USING (storage_id) WHERE pg_has_role(i.owner, 'USAGE');
 GRANT SELECT ON docstore.view_errors TO PUBLIC;
 
 CREATE FUNCTION docstore.view_trigger() RETURNS trigger
@@ -200,6 +202,10 @@ LANGUAGE sql BEGIN ATOMIC
 	INSERT INTO docstore.views (name, definition)
 	VALUES ($1, json_strip_nulls(json_build_object('collections', $3, 'map', $2, 'key', $4)));
 END;
+
+-- Gives a view another definition.  The view stays as it is until the rows of the new one have caught up.
+CREATE FUNCTION docstore.replace_view(name text, map text, collections text[], key text DEFAULT NULL) RETURNS void
+AS 'MODULE_PATHNAME', 'docstore_replace_view' LANGUAGE C;
 
 -- Drops a view with its rows and foreign tables.
 CREATE FUNCTION docstore.drop_view(name text) RETURNS void
@@ -219,11 +225,15 @@ SELECT i.view AS name,
 	p.position,                        -- every change up to this etag is in the rows
 	p.documents AS documents_scanned,  -- while building
 	p.rows,
-	(SELECT count(*) FROM docstore.view_error e WHERE e.view = i.view) AS errors,
+	(SELECT count(*) FROM docstore.view_error e WHERE e.storage_id = i.storage_id) AS errors,
 	docstore.view_size(i.storage_id) AS estimated_bytes,
 	p.updated,                         -- when the position was moved last
-	p.reason                           -- why it is paused
-FROM docstore.view_index i JOIN docstore.view_progress p USING (storage_id);
+	coalesce(p.reason, rp.reason) AS reason, -- why it, or its replacement, is paused
+	CASE WHEN rp.reason IS NOT NULL THEN 'paused' WHEN rp.built THEN 'ready' WHEN rp.built IS NOT NULL THEN 'building' END AS replacement,
+	rp.documents AS replacement_documents_scanned
+FROM docstore.view_index i JOIN docstore.view_progress p USING (storage_id)
+	LEFT JOIN (docstore.view_index r JOIN docstore.view_progress rp USING (storage_id)) ON r.view = i.view AND r.replacing
+WHERE NOT i.replacing;
 GRANT SELECT ON docstore.view_status TO PUBLIC;
 
 -- status and maintenance

@@ -112,7 +112,6 @@ ROLLBACK;
 SELECT * FROM plain;
 INSERT INTO docstore.views (name, definition) VALUES ('plain', '{"collections": ["birds"], "map": "SELECT doc FROM docs;"}');
 UPDATE docstore.views SET definition = definition WHERE name = 'plain';
-UPDATE docstore.views SET definition = '{"collections": ["birds"], "map": "SELECT 1 AS a FROM docs"}' WHERE name = 'plain';
 UPDATE docstore.views SET name = 'simple' WHERE name = 'plain';
 SELECT docstore.wait_for_view('plain');
 SELECT * FROM plain;

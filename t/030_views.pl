@@ -67,10 +67,12 @@ sub compare
 	# What the map fails for is not in the view.
 	$docs = "SELECT * FROM ($docs) AS o WHERE doc->>'m' IS NULL OR doc->>'m' ~ '^[0-9]+\$'" if $view eq 'picky';
 	my $fresh = "SELECT m.*, d.id FROM ($docs) AS d, LATERAL (WITH docs AS (SELECT d.*) SELECT * FROM ($map) AS q) AS m";
+	# New columns stand behind the others.
+	my $columns = $view ne 'flat' ? '*' : $map =~ /etag/ ? 'k, n, etag, id' : 'k, n, id';
 	my $wrong = $node->safe_psql('postgres', qq{
 		SELECT docstore.wait_for_view('$view', '60 s');
-		SELECT (SELECT count(*) FROM (SELECT * FROM $view EXCEPT ALL $fresh) AS x) || ' too many, ' ||
-			(SELECT count(*) FROM ($fresh EXCEPT ALL SELECT * FROM $view) AS y) || ' missing, ' ||
+		SELECT (SELECT count(*) FROM (SELECT $columns FROM $view EXCEPT ALL $fresh) AS x) || ' too many, ' ||
+			(SELECT count(*) FROM ($fresh EXCEPT ALL SELECT $columns FROM $view) AS y) || ' missing, ' ||
 			((SELECT count(*) FROM $view) - (SELECT rows FROM docstore.view_status WHERE name = '$view')) || ' miscounted' });
 	$wrong =~ s/^\n//;
 	is($wrong, '0 too many, 0 missing, 0 miscounted', "$when: $view");
@@ -141,7 +143,7 @@ compare($_, 'built') for sort keys %maps;
 
 for my $round (1 .. $rounds)
 {
-	my $event = (qw(nothing kill-indexer immediate restart kill-backend drop))[ int(rand(6)) ];
+	my $event = (qw(nothing kill-indexer immediate restart kill-backend drop replace replace-and-crash))[ int(rand(8)) ];
 	my ($out, $err) = ('', '');
 	my $file = $node->basedir . "/history$round.sql";
 	append_to_file($file, history(60));
@@ -173,10 +175,29 @@ for my $round (1 .. $rounds)
 		$map =~ s/'/''/g;
 		$node->safe_psql('postgres', "SELECT docstore.drop_view('many'); SELECT docstore.create_view('many', '$map', '$collections', '$key')");
 	}
+	elsif ($event =~ /^replace/)
+	{
+		# One with another order, and columns that come and go.
+		my ($collections, $key, $map) = @{ $maps{flat} };
+		if ($key eq 'n') { ($key, $map) = ('k, n DESC', q{SELECT doc->>'k' AS k, (doc->>'n')::int AS n, etag FROM docs WHERE doc ? 'k'}) }
+		else { ($key, $map) = ('n', q{SELECT doc->>'k' AS k, (doc->>'n')::int + 1 AS n FROM docs WHERE doc ? 'n'}) }
+		$maps{flat} = [ $collections, $key, $map ];
+		$map =~ s/'/''/g;
+		$node->safe_psql('postgres', "SELECT docstore.replace_view('flat', '$map', '$collections', '$key')");
+		if ($event eq 'replace-and-crash')
+		{
+			select(undef, undef, undef, rand(0.2));
+			$node->stop('immediate');
+			$node->start;
+		}
+	}
 	$session->finish;
 	wait_for_server();
 	compare($_, "round $round, $event") for sort keys %maps;
 }
+
+$node->safe_psql('postgres', q{SELECT docstore.replace_view('flat', 'SELECT doc->>''k'' AS k, (doc->>''n'')::int AS n, etag FROM docs WHERE doc ? ''k''', '{a}', 'k, n DESC'); });
+$node->safe_psql('postgres', q{SELECT docstore.wait_for_view('flat')});
 
 # ---- an etag that is taken early and committed late ----
 

@@ -45,7 +45,8 @@
 #define ATT_MAP 4
 #define ATT_COLLECTIONS 5
 #define ATT_SHAPE 6
-#define NATTS 6
+#define ATT_REPLACING 7
+#define NATTS 7
 
 typedef struct Known
 {
@@ -152,6 +153,12 @@ print_shape(const ViewShape *shape)
 	return nodeToString(lappend(list_make5(names, types, typmods, collations, attributes), flags));
 }
 
+bool
+view_same_shape(const ViewShape *a, const ViewShape *b)
+{
+	return strcmp(print_shape(a), print_shape(b)) == 0;
+}
+
 static ViewShape *
 read_shape(char *text)
 {
@@ -205,6 +212,7 @@ read_tuple(Relation catalog, HeapTuple tuple)
 	for (int i = 0; i < n; i++)
 		view->collections = lappend(view->collections, TextDatumGetCString(elements[i]));
 	view->shape = read_shape(TextDatumGetCString(heap_getattr(tuple, ATT_SHAPE, desc, &isnull)));
+	view->replacing = DatumGetBool(heap_getattr(tuple, ATT_REPLACING, desc, &isnull));
 	return view;
 }
 
@@ -237,14 +245,15 @@ view_copy(const View *view)
 
 /* The catalog's row (a copy), or NULL. */
 static HeapTuple
-find_tuple(Relation catalog, const char *name)
+find_tuple(Relation catalog, const char *name, bool replacing)
 {
-	ScanKeyData key;
+	ScanKeyData key[2];
 	SysScanDesc scan;
 	HeapTuple tuple;
 
-	ScanKeyInit(&key, ATT_VIEW, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(name));
-	scan = systable_beginscan(catalog, index_oid, true, NULL, 1, &key);
+	ScanKeyInit(&key[0], ATT_VIEW, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(name));
+	ScanKeyInit(&key[1], ATT_REPLACING, BTEqualStrategyNumber, F_BOOLEQ, BoolGetDatum(replacing));
+	scan = systable_beginscan(catalog, index_oid, true, NULL, 2, key);
 	tuple = systable_getnext(scan);
 	if (HeapTupleIsValid(tuple))
 		tuple = heap_copytuple(tuple);
@@ -294,12 +303,28 @@ view_find(const char *name, LOCKMODE mode)
 
 	catalog = table_open(catalog_table(), AccessShareLock);
 	before = generation;
-	tuple = find_tuple(catalog, name);
+	tuple = find_tuple(catalog, name, false);
 	if (tuple != NULL)
 		view = read_tuple(catalog, tuple);
 	table_close(catalog, AccessShareLock);
 	if (view != NULL && generation == before)
 		remember(view);
+	return view;
+}
+
+View *
+view_find_replacement(const char *name, LOCKMODE mode)
+{
+	Relation catalog;
+	HeapTuple tuple;
+	View *view;
+
+	if (mode != NoLock)
+		view_lock(name, mode);
+	catalog = table_open(catalog_table(), AccessShareLock);
+	tuple = find_tuple(catalog, name, true);
+	view = tuple != NULL ? read_tuple(catalog, tuple) : NULL;
+	table_close(catalog, AccessShareLock);
 	return view;
 }
 
@@ -370,6 +395,17 @@ view_list(void)
 
 /* ---- the foreign table ---- */
 
+void
+view_column_text(StringInfo text, const ViewColumn *column)
+{
+	appendStringInfo(text, "%s %s", quote_identifier(column->name),
+					 format_type_extended(column->type, column->typmod, FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY));
+	if (column->collation == C_COLLATION_OID)
+		appendStringInfoString(text, " COLLATE pg_catalog.\"C\"");
+	else if (OidIsValid(column->collation) && column->collation != DEFAULT_COLLATION_OID)
+		appendStringInfo(text, " COLLATE %s", generate_collation_name(column->collation));
+}
+
 char *
 view_table_statement(const View *view, const char *server)
 {
@@ -379,14 +415,7 @@ view_table_statement(const View *view, const char *server)
 	appendStringInfo(&text, "CREATE FOREIGN TABLE %s (", quote_identifier(view->name));
 	for (int i = 0; i < view->shape->ncolumns; i++)
 	{
-		const ViewColumn *column = &view->shape->columns[i];
-
-		appendStringInfo(&text, "%s %s", quote_identifier(column->name),
-						 format_type_extended(column->type, column->typmod, FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY));
-		if (column->collation == C_COLLATION_OID)
-			appendStringInfoString(&text, " COLLATE pg_catalog.\"C\"");
-		else if (OidIsValid(column->collation) && column->collation != DEFAULT_COLLATION_OID)
-			appendStringInfo(&text, " COLLATE %s", generate_collation_name(column->collation));
+		view_column_text(&text, &view->shape->columns[i]);
 		appendStringInfoString(&text, ", ");
 	}
 	appendStringInfo(&text, "id pg_catalog.text COLLATE pg_catalog.\"C\" NOT NULL) SERVER %s OPTIONS (view %s)",
@@ -444,23 +473,22 @@ view_catalog_insert(const View *view)
 	values[ATT_MAP - 1] = CStringGetTextDatum(view->map);
 	values[ATT_COLLECTIONS - 1] = PointerGetDatum(construct_array(elements, list_length(view->collections), TEXTOID, -1, false, TYPALIGN_INT));
 	values[ATT_SHAPE - 1] = CStringGetTextDatum(print_shape(view->shape));
+	values[ATT_REPLACING - 1] = BoolGetDatum(view->replacing);
 	catalog = table_open(catalog_table(), RowExclusiveLock);
 	CatalogTupleInsert(catalog, heap_form_tuple(RelationGetDescr(catalog), values, nulls));
 	table_close(catalog, NoLock);
 	changed();
 }
 
-void
-view_catalog_set_owner(const char *name, Oid owner)
+static void
+set_column(const View *view, int column, Datum value)
 {
 	Relation catalog = table_open(catalog_table(), RowExclusiveLock);
-	HeapTuple tuple = find_tuple(catalog, name);
-	int column = ATT_OWNER;
-	Datum value = ObjectIdGetDatum(owner);
+	HeapTuple tuple = find_tuple(catalog, view->name, view->replacing);
 	bool isnull = false;
 
 	if (tuple == NULL)
-		elog(ERROR, "docstore view \"%s\" is gone", name);
+		elog(ERROR, "docstore view \"%s\" is gone", view->name);
 	tuple = heap_modify_tuple_by_cols(tuple, RelationGetDescr(catalog), 1, &column, &value, &isnull);
 	CatalogTupleUpdate(catalog, &tuple->t_self, tuple);
 	table_close(catalog, NoLock);
@@ -468,13 +496,31 @@ view_catalog_set_owner(const char *name, Oid owner)
 }
 
 void
-view_catalog_delete(const char *name)
+view_catalog_set_owner(const View *view, Oid owner)
+{
+	set_column(view, ATT_OWNER, ObjectIdGetDatum(owner));
+}
+
+void
+view_catalog_set_map(const View *view, const char *map)
+{
+	set_column(view, ATT_MAP, CStringGetTextDatum(map));
+}
+
+void
+view_catalog_take_place(const View *replacement)
+{
+	set_column(replacement, ATT_REPLACING, BoolGetDatum(false));
+}
+
+void
+view_catalog_delete(const View *view)
 {
 	Relation catalog = table_open(catalog_table(), RowExclusiveLock);
-	HeapTuple tuple = find_tuple(catalog, name);
+	HeapTuple tuple = find_tuple(catalog, view->name, view->replacing);
 
 	if (tuple == NULL)
-		elog(ERROR, "docstore view \"%s\" is gone", name);
+		elog(ERROR, "docstore view \"%s\" is gone", view->name);
 	CatalogTupleDelete(catalog, &tuple->t_self);
 	table_close(catalog, NoLock);
 	changed();

@@ -5,15 +5,19 @@
  * makes of it, one row each: storage id, owner, map, columns, key.  A trigger on the first keeps the
  * second, so definitions are as transactional as any row.
  *
+ * A view whose definition was replaced has a second row until the index of the
+ * new definition has caught up: the replacement.  Readers know nothing of it.
+ *
  * Locks: a heavyweight lock per view, taken after the foreign table's:
- * AccessShare by readers, RowExclusive by the indexer, AccessExclusive by
- * creation and drop, held to the end of the transaction.
+ * AccessShare by readers, RowExclusive by the indexer, Exclusive by replacing, AccessExclusive by
+ * creation, drop and when the replacement takes its place; held to the end of the transaction.
  */
 #ifndef DOCSTORE_CATALOG_H
 #define DOCSTORE_CATALOG_H
 
 #include "postgres.h"
 
+#include "lib/stringinfo.h"
 #include "nodes/pg_list.h"
 #include "storage/lockdefs.h"
 
@@ -24,6 +28,7 @@ typedef struct View
 	char name[NAMEDATALEN];
 	uint64 storage; /* the storage id that its rows' keys begin with */
 	Oid owner;
+	bool replacing;     /* it is a replacement */
 	TransactionId xmin; /* of the catalog's row */
 	char *map;
 	List *collections; /* of char * */
@@ -34,13 +39,15 @@ typedef struct View
 extern View *view_get(const char *name, LOCKMODE mode);
 /* The same, NULL if there is none. */
 extern View *view_find(const char *name, LOCKMODE mode);
+/* A view's replacement, NULL if it has none. */
+extern View *view_find_replacement(const char *name, LOCKMODE mode);
 /* For a foreign table and its owner: throws if that role has no right to the view. */
 extern View *view_get_for(const char *name, LOCKMODE mode, const char *table, Oid table_owner);
 /* Another number after any change of the catalog that this process has heard of. */
 extern uint64 view_generation(void);
 /* A copy in the current context. */
 extern View *view_copy(const View *view);
-/* All views of this database (View *), by name; NIL also if the extension is not installed. */
+/* All views and replacements of this database (View *), by name; NIL also if the extension is not installed. */
 extern List *view_list(void);
 
 /* ---- changing (define.c) ---- */
@@ -48,12 +55,21 @@ extern List *view_list(void);
 extern void view_lock(const char *name, LOCKMODE mode);
 /* The view is locked AccessExclusive. */
 extern void view_catalog_insert(const View *view);
-extern void view_catalog_delete(const char *name);
-extern void view_catalog_set_owner(const char *name, Oid owner);
+extern void view_catalog_delete(const View *view);
+extern void view_catalog_set_owner(const View *view, Oid owner);
+/* Another text that means the same. */
+extern void view_catalog_set_map(const View *view, const char *map);
+/* The replacement's row becomes the view's, whose own is gone. */
+extern void view_catalog_take_place(const View *replacement);
 /* After this transaction's commit the indexer shall look at the catalog. */
 extern void view_catalog_touch(void);
 
 /* The statement that makes the foreign table of a view's results. */
 extern char *view_table_statement(const View *view, const char *server);
+/* A column as such a statement declares it. */
+extern void view_column_text(StringInfo text, const ViewColumn *column);
+
+/* Same columns and key? */
+extern bool view_same_shape(const ViewShape *a, const ViewShape *b);
 
 #endif

@@ -37,6 +37,7 @@
 #include "view/map.h"
 #include "view/pin.h"
 #include "view/progress.h"
+#include "view/replace.h"
 
 #define SCHEMA "docstore"
 /* Not the collections' server: pg_dump --include-foreign-data=docstore must leave out what is only computed. */
@@ -98,8 +99,9 @@ compare_strings(const ListCell *a, const ListCell *b)
 	return strcmp(lfirst(a), lfirst(b));
 }
 
-static void
-create(const char *name, const char *json, Oid owner)
+/* What a definition means, without a storage; throws unless the caller may have it for that owner. */
+static View *
+check(const char *name, const char *json, Oid owner)
 {
 	View *view = palloc0(sizeof(View));
 	ForeignServer *server = GetForeignServerByName(SERVER, false);
@@ -135,11 +137,16 @@ create(const char *name, const char *json, Oid owner)
 	list_sort(view->collections, compare_strings); /* as the consumer has them */
 	/* What only shows when it runs, a function that the owner may not call say. */
 	view_map_try(view);
+	return view;
+}
 
-	view_lock(name, AccessExclusiveLock);
+static void
+create(View *view)
+{
+	view_lock(view->name, AccessExclusiveLock);
 	view->storage = docstore_new_storage();
 	view_catalog_insert(view);
-	docstore_consumer_create(DOC_CONSUMER_VIEW, name, owner, view->collections);
+	docstore_consumer_create(DOC_CONSUMER_VIEW, view->name, view->owner, view->collections);
 	view_progress_create(view);
 	make_table(view);
 }
@@ -148,6 +155,7 @@ static void
 drop(const char *name)
 {
 	View *view = view_get(name, NoLock);
+	View *replacement;
 	ObjectAddresses *tables;
 
 	check_role(view->owner);
@@ -156,11 +164,28 @@ drop(const char *name)
 	view = view_get(name, AccessExclusiveLock);
 	check_role(view->owner);
 	performMultipleDeletions(tables, DROP_RESTRICT, 0);
-	view_catalog_delete(name);
-	(void) docstore_consumer_drop(DOC_CONSUMER_VIEW, name);
+	view_drop_index(view);
+	replacement = view_find_replacement(name, NoLock);
+	if (replacement != NULL)
+		view_drop_index(replacement);
 	docstore_owners_changed();
-	view_progress_drop(view);
-	docstore_write_dropped(view->storage, GetCurrentCommandId(true));
+}
+
+static void
+give(const char *name, Oid owner)
+{
+	View *view = view_get(name, AccessExclusiveLock);
+	View *replacement = view_find_replacement(name, NoLock);
+
+	docstore_owner_added(owner);
+	view_catalog_set_owner(view, owner);
+	docstore_consumer_set_owner(DOC_CONSUMER_VIEW, name, owner);
+	if (replacement != NULL)
+	{
+		view_catalog_set_owner(replacement, owner);
+		docstore_consumer_set_owner(DOC_CONSUMER_NEXT_VIEW, name, owner);
+	}
+	docstore_owners_changed();
 }
 
 /* AFTER INSERT OR UPDATE OR DELETE ON docstore.views FOR EACH ROW */
@@ -190,30 +215,28 @@ docstore_view_trigger(PG_FUNCTION_ARGS)
 	json = TextDatumGetCString(heap_getattr(tuple, VIEWS_DEFINITION, desc, &isnull));
 	owner = DatumGetObjectId(heap_getattr(tuple, VIEWS_OWNER, desc, &isnull));
 	if (TRIGGER_FIRED_BY_INSERT(data->tg_event))
-		create(name, json, owner);
+		create(check(name, json, owner));
 	else if (TRIGGER_FIRED_BY_DELETE(data->tg_event))
 		drop(name);
 	else
 	{
 		HeapTuple new = data->tg_newtuple;
 		Oid new_owner = DatumGetObjectId(heap_getattr(new, VIEWS_OWNER, desc, &isnull));
+		char *new_json = TextDatumGetCString(heap_getattr(new, VIEWS_DEFINITION, desc, &isnull));
 
 		check_role(owner);
-		if (strcmp(name, TextDatumGetCString(heap_getattr(new, VIEWS_NAME, desc, &isnull))) != 0 ||
-			strcmp(json, TextDatumGetCString(heap_getattr(new, VIEWS_DEFINITION, desc, &isnull))) != 0)
+		if (strcmp(name, TextDatumGetCString(heap_getattr(new, VIEWS_NAME, desc, &isnull))) != 0)
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("a view's definition cannot be changed yet"),
+					 errmsg("a view cannot be renamed"),
 					 errhint("Drop view \"%s\" and create it again.", name)));
 		if (new_owner != owner)
 		{
 			check_role(new_owner);
-			(void) view_get(name, AccessExclusiveLock);
-			docstore_owner_added(new_owner);
-			view_catalog_set_owner(name, new_owner);
-			docstore_consumer_set_owner(DOC_CONSUMER_VIEW, name, new_owner);
-			docstore_owners_changed();
+			give(name, new_owner);
 		}
+		if (strcmp(json, new_json) != 0)
+			view_replace(check(name, new_json, new_owner));
 	}
 	return PointerGetDatum(NULL);
 }

@@ -107,7 +107,7 @@ import_schema(ImportForeignSchemaStmt *stmt, Oid server)
 	{
 		View *view = lfirst(lc);
 
-		if (has_privs_of_role(GetUserId(), view->owner))
+		if (!view->replacing && has_privs_of_role(GetUserId(), view->owner))
 			statements = lappend(statements, view_table_statement(view, server_name));
 	}
 	return statements;

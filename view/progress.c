@@ -109,8 +109,8 @@ view_progress_drop(const View *view)
 {
 	Relation table = open_table(RowExclusiveLock);
 	HeapTuple tuple = find_tuple(table, view->storage, NULL);
-	Datum name = CStringGetTextDatum(view->name);
-	Oid type = TEXTOID;
+	Datum storage = Int64GetDatum((int64) view->storage);
+	Oid type = INT8OID;
 	ViewPin pin;
 
 	if (tuple != NULL)
@@ -121,7 +121,7 @@ view_progress_drop(const View *view)
 	view_pin(&pin, BOOTSTRAP_SUPERUSERID);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	if (SPI_execute_with_args("DELETE FROM docstore.view_error WHERE view = $1", 1, &type, &name, NULL, false, 0) != SPI_OK_DELETE)
+	if (SPI_execute_with_args("DELETE FROM docstore.view_error WHERE storage_id = $1", 1, &type, &storage, NULL, false, 0) != SPI_OK_DELETE)
 		elog(ERROR, "could not delete the errors of a view");
 	SPI_finish();
 	view_unpin(&pin);

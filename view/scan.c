@@ -58,13 +58,16 @@ static void
 check_readable(const View *view, Snapshot snapshot)
 {
 	ViewProgress progress;
+	ViewProgress now;
+	bool seen = view_progress_read(view->storage, snapshot, &progress);
 
-	if (!view_progress_read(view->storage, snapshot, &progress))
+	if (seen && progress.built)
+		return;
+	/* What the snapshot saw had another storage, or none. */
+	if (!seen || (view_progress_read(view->storage, NULL, &now) && now.built))
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-				 errmsg("docstore view \"%s\" was made after this transaction's snapshot was taken", view->name)));
-	if (progress.built)
-		return;
+				 errmsg("docstore view \"%s\" was made or replaced after this transaction's snapshot was taken", view->name)));
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("docstore view \"%s\" is not built yet", view->name),

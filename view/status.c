@@ -15,9 +15,38 @@
 #include "view/catalog.h"
 #include "view/wait.h"
 
+PG_FUNCTION_INFO_V1(docstore_replace_view);
 PG_FUNCTION_INFO_V1(docstore_drop_view);
 PG_FUNCTION_INFO_V1(docstore_wait_for_view);
 PG_FUNCTION_INFO_V1(docstore_view_size);
+
+/* docstore.replace_view(name, map, collections, key): stores another definition; an error if there is none. */
+Datum
+docstore_replace_view(PG_FUNCTION_ARGS)
+{
+	Oid types[4] = {TEXTOID, TEXTOID, TEXTARRAYOID, TEXTOID};
+	Datum values[4];
+	char nulls[4];
+
+	PreventCommandIfReadOnly("docstore.replace_view()");
+	for (int i = 0; i < 4; i++)
+	{
+		nulls[i] = PG_ARGISNULL(i) ? 'n' : ' ';
+		values[i] = PG_ARGISNULL(i) ? (Datum) 0 : PG_GETARG_DATUM(i);
+	}
+	if (PG_ARGISNULL(0))
+		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("a view's name must not be null")));
+	(void) view_get(text_to_cstring(PG_GETARG_TEXT_PP(0)), NoLock);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	if (SPI_execute_with_args("UPDATE docstore.views SET definition = pg_catalog.json_strip_nulls("
+							  "pg_catalog.json_build_object('collections', $3, 'map', $2, 'key', $4)) "
+							  "WHERE name OPERATOR(pg_catalog.=) $1",
+							  4, types, values, nulls, false, 0) != SPI_OK_UPDATE)
+		elog(ERROR, "could not change the definition");
+	SPI_finish();
+	PG_RETURN_VOID();
+}
 
 /* docstore.drop_view(name): deletes the definition, whose trigger does the rest; an error if there is none. */
 Datum
@@ -61,6 +90,6 @@ docstore_wait_for_view(PG_FUNCTION_ARGS)
 	Datum until = DirectFunctionCall2(timestamptz_pl_interval, TimestampTzGetDatum(GetCurrentTimestamp()),
 									  PointerGetDatum(timeout));
 
-	view_wait(text_to_cstring(PG_GETARG_TEXT_PP(0)), DatumGetTimestampTz(until));
+	view_wait(text_to_cstring(PG_GETARG_TEXT_PP(0)), DatumGetTimestampTz(until), true);
 	PG_RETURN_VOID();
 }

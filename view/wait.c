@@ -16,6 +16,7 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "storage/latch.h"
+#include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -48,15 +49,17 @@ has_caught_up(const View *view, uint64 target, ViewProgress *progress)
 	uint64 horizon = docstore_feed_horizon();
 	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
 
+	/* Gone since it was looked up; who asks again hears what is there now. */
 	if (!view_progress_read(view->storage, snapshot, progress))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("docstore view \"%s\" was dropped", view->name)));
+	{
+		UnregisterSnapshot(snapshot);
+		return false;
+	}
 	if (progress->built)
 	{
 		result = progress->position >= target;
 		consumer = result || horizon <= target ? NULL : docstore_consumer_get(DOC_CONSUMER_VIEW, view->name, false);
-		if (consumer != NULL)
+		if (consumer != NULL && list_length(consumer->collections) == progress->ncollections)
 		{
 			uint64 *storages = docstore_consumer_storages(consumer, snapshot);
 			DocstoreFeed *feed = docstore_feed_open(storages, progress->ncollections, progress->position, target + 1, snapshot);
@@ -71,43 +74,73 @@ has_caught_up(const View *view, uint64 target, ViewProgress *progress)
 	return result;
 }
 
-void
-view_wait(const char *name, TimestampTz until)
+/* What is not committed nobody else sees. */
+static void
+refuse_own(const View *view)
 {
-	View *view = view_get(name, NoLock);
-	uint64 target = docstore_feed_last_etag();
-	MemoryContext temp = AllocSetContextCreate(CurrentMemoryContext, "docstore wait", ALLOCSET_DEFAULT_SIZES);
-	MemoryContext context = CurrentMemoryContext;
-	bool made_here = TransactionIdIsCurrentTransactionId(view->xmin);
-	ViewProgress progress;
+	bool made_here = view != NULL && TransactionIdIsCurrentTransactionId(view->xmin);
 
-	/* What is not committed nobody else sees. */
-	if (made_here || docstore_feed_own_etag() != 0)
+	if (view != NULL && (made_here || docstore_feed_own_etag() != 0))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_TRANSACTION_STATE),
 				 errmsg("cannot wait for docstore view \"%s\" in a transaction that has %s", view->name,
 						made_here ? "made it" : "changed documents"),
 				 errhint("Commit first.")));
+}
+
+static void
+refuse_paused(const char *name, const ViewProgress *progress)
+{
+	if (progress->paused)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("docstore view \"%s\" is paused", name),
+				 errdetail("%s", progress->reason)));
+}
+
+void
+view_wait(const char *name, TimestampTz until, bool replaced)
+{
+	uint64 target = docstore_feed_last_etag();
+	MemoryContext temp = AllocSetContextCreate(CurrentMemoryContext, "docstore wait", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext context = CurrentMemoryContext;
+	ViewProgress progress;
+	ViewProgress next = {0};
+
+	refuse_own(view_get(name, NoLock));
+	if (replaced)
+		refuse_own(view_find_replacement(name, NoLock));
 	for (;;)
 	{
+		View *replacement;
 		bool done;
 
 		MemoryContextSwitchTo(temp);
-		done = has_caught_up(view, target, &progress);
+		AcceptInvalidationMessages();
+		done = has_caught_up(view_get(name, NoLock), target, &progress);
+		replacement = replaced ? view_find_replacement(name, NoLock) : NULL;
+		if (replacement != NULL)
+		{
+			Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
+
+			done = false;
+			if (!view_progress_read(replacement->storage, snapshot, &next))
+				next.paused = false;
+			UnregisterSnapshot(snapshot);
+		}
 		MemoryContextSwitchTo(context);
 		if (done)
 			break;
-		if (progress.paused)
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("docstore view \"%s\" is paused", view->name),
-					 errdetail("%s", progress.reason)));
+		refuse_paused(name, &progress);
+		if (replacement != NULL)
+			refuse_paused(name, &next);
 		if (GetCurrentTimestamp() >= until)
 			ereport(ERROR,
 					(errcode(ERRCODE_QUERY_CANCELED),
-					 errmsg("docstore view \"%s\" did not catch up in time", view->name),
-					 progress.built ? errdetail("It is at position %llu, waited was for %llu.", (unsigned long long) progress.position, (unsigned long long) target)
-									: errdetail("It is being built; %lld documents are done.", (long long) progress.documents)));
+					 errmsg("docstore view \"%s\" did not catch up in time", name),
+					 !progress.built       ? errdetail("It is being built; %lld documents are done.", (long long) progress.documents)
+					 : replacement != NULL ? errdetail("Its new definition is being built; %lld documents are done.", (long long) next.documents)
+										   : errdetail("It is at position %llu, waited was for %llu.", (unsigned long long) progress.position, (unsigned long long) target)));
 		MemoryContextReset(temp);
 		docstore_want_indexer(MyDatabaseId);
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, POLL_MS, PG_WAIT_EXTENSION);
@@ -158,7 +191,7 @@ wait_for_views(QueryDesc *query)
 				 errdetail("This transaction keeps the snapshot that it has."),
 				 errhint("Set docstore.view_wait to 0, and use docstore.wait_for_view before the transaction.")));
 	foreach (lc, names)
-		view_wait(lfirst(lc), until);
+		view_wait(lfirst(lc), until, false);
 	UnregisterSnapshot(query->snapshot);
 	query->snapshot = RegisterSnapshot(GetTransactionSnapshot());
 }

@@ -37,6 +37,7 @@
 #include "fdw/scan.h"
 #include "store/feed.h"
 #include "view/progress.h"
+#include "view/replace.h"
 #include "view/write.h"
 
 /* A batch ends with the first of these. */
@@ -108,17 +109,17 @@ execute(const char *sql, int nargs, Oid *types, Datum *values)
 static void
 note_error(const View *view, const ViewDocument *doc)
 {
-	Oid types[6] = {TEXTOID, TEXTOID, TEXTOID, INT8OID, TEXTOID, TEXTOID};
+	Oid types[6] = {INT8OID, TEXTOID, TEXTOID, INT8OID, TEXTOID, TEXTOID};
 	Datum values[6];
 
-	values[0] = CStringGetTextDatum(view->name);
+	values[0] = Int64GetDatum((int64) view->storage);
 	values[1] = CStringGetTextDatum(doc->collection);
 	values[2] = PointerGetDatum(doc->id);
 	values[3] = Int64GetDatum((int64) doc->etag);
 	values[4] = CStringGetTextDatum(unpack_sql_state(doc->error->sqlerrcode));
 	values[5] = CStringGetTextDatum(doc->error->message);
-	execute("INSERT INTO docstore.view_error AS e (view, collection, id, etag, sqlstate, message) VALUES ($1, $2, $3, $4, $5, $6) "
-			"ON CONFLICT (view, collection, id) DO UPDATE SET etag = EXCLUDED.etag, sqlstate = EXCLUDED.sqlstate, "
+	execute("INSERT INTO docstore.view_error AS e (storage_id, collection, id, etag, sqlstate, message) VALUES ($1, $2, $3, $4, $5, $6) "
+			"ON CONFLICT (storage_id, collection, id) DO UPDATE SET etag = EXCLUDED.etag, sqlstate = EXCLUDED.sqlstate, "
 			"message = EXCLUDED.message, noticed = EXCLUDED.noticed",
 			6, types, values);
 }
@@ -127,15 +128,15 @@ note_error(const View *view, const ViewDocument *doc)
 static void
 note_errors(const Batch *batch)
 {
-	Oid types[3] = {TEXTOID, TEXTOID, TEXTARRAYOID};
+	Oid types[3] = {INT8OID, TEXTOID, TEXTARRAYOID};
 	Datum values[3];
 	Datum *ids = palloc(Max(batch->ndocs, 1) * sizeof(Datum));
 	bool any;
 
-	values[0] = CStringGetTextDatum(batch->view->name);
+	values[0] = Int64GetDatum((int64) batch->view->storage);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	execute("SELECT FROM docstore.view_error WHERE view = $1 LIMIT 1", 1, types, values);
+	execute("SELECT FROM docstore.view_error WHERE storage_id = $1 LIMIT 1", 1, types, values);
 	any = SPI_processed > 0;
 	for (int c = 0; any && c < list_length(batch->view->collections); c++)
 	{
@@ -148,7 +149,7 @@ note_errors(const Batch *batch)
 			continue;
 		values[1] = CStringGetTextDatum(list_nth(batch->view->collections, c));
 		values[2] = PointerGetDatum(construct_array(ids, n, TEXTOID, -1, false, TYPALIGN_INT));
-		execute("DELETE FROM docstore.view_error WHERE view = $1 AND collection = $2 AND id = ANY ($3)", 3, types, values);
+		execute("DELETE FROM docstore.view_error WHERE storage_id = $1 AND collection = $2 AND id = ANY ($3)", 3, types, values);
 	}
 	for (int i = 0; i < batch->ndocs; i++)
 		if (batch->docs[i].error != NULL)
@@ -160,18 +161,18 @@ note_errors(const Batch *batch)
 static void
 forget_errors(const Batch *batch, int collection)
 {
-	Oid types[2] = {TEXTOID, TEXTOID};
+	Oid types[2] = {INT8OID, TEXTOID};
 	Datum values[2];
 
-	values[0] = CStringGetTextDatum(batch->view->name);
+	values[0] = Int64GetDatum((int64) batch->view->storage);
 	if (collection >= 0)
 		values[1] = CStringGetTextDatum(list_nth(batch->view->collections, collection));
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	if (collection >= 0)
-		execute("DELETE FROM docstore.view_error WHERE view = $1 AND collection = $2", 2, types, values);
+		execute("DELETE FROM docstore.view_error WHERE storage_id = $1 AND collection = $2", 2, types, values);
 	else
-		execute("DELETE FROM docstore.view_error WHERE view = $1", 1, types, values);
+		execute("DELETE FROM docstore.view_error WHERE storage_id = $1", 1, types, values);
 	SPI_finish();
 }
 
@@ -333,16 +334,29 @@ check_rights(const Batch *batch)
 	return NULL;
 }
 
+/* The view or replacement of that name and storage, locked; NULL if it is gone. */
+static View *
+find_view(const char *name, uint64 storage)
+{
+	View *view = view_find(name, RowExclusiveLock);
+
+	if (view != NULL && view->storage != storage)
+		view = view_find_replacement(name, NoLock);
+	return view != NULL && view->storage == storage ? view : NULL;
+}
+
 /* Locks what the batch writes, then looks.  False if the view is gone. */
 static bool
 begin(ViewIndexing *indexed, Batch *batch)
 {
 	memset(batch, 0, sizeof(*batch));
 	XactIsoLevel = XACT_REPEATABLE_READ;
-	batch->view = view_find(indexed->name, RowExclusiveLock);
-	if (batch->view == NULL || batch->view->storage != indexed->storage)
+	if (indexed->ready)
+		view_take_place_lock(indexed->name);
+	batch->view = find_view(indexed->name, indexed->storage);
+	if (batch->view == NULL)
 		return false;
-	batch->consumer = docstore_consumer_get(DOC_CONSUMER_VIEW, indexed->name, true);
+	batch->consumer = docstore_consumer_get(batch->view->replacing ? DOC_CONSUMER_NEXT_VIEW : DOC_CONSUMER_VIEW, indexed->name, true);
 	if (batch->consumer == NULL)
 		elog(ERROR, "view \"%s\" is not registered as a consumer", indexed->name);
 	batch->horizon = docstore_feed_horizon();
@@ -384,6 +398,31 @@ map_and_write(ViewIndexing *indexed, Batch *batch)
 	return NULL;
 }
 
+/* Puts a replacement that has caught up in the place of its view.  Returns what hinders it. */
+static ErrorData *
+take_place(const View *next)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ErrorData *volatile fault = NULL; /* set in the handler */
+
+	PG_TRY();
+	{
+		view_take_place(next);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		fault = CopyErrorData();
+		/* Somebody reads: that passes. */
+		if (fault->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE || ERRCODE_TO_CATEGORY(fault->sqlerrcode) == ERRCODE_OPERATOR_INTERVENTION)
+			PG_RE_THROW();
+		FlushErrorState();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	return fault;
+}
+
 /*
  * The map cannot be run.  What the batch did is undone; the reason goes where
  * users look, and by way of an error once into the log (task.c), which also
@@ -399,8 +438,8 @@ pause_view(const Batch *batch, const ErrorData *fault)
 
 		StartTransactionCommand();
 		PushActiveSnapshot(GetTransactionSnapshot());
-		view = view_find(batch->view->name, RowExclusiveLock);
-		if (view != NULL && view->storage == batch->view->storage)
+		view = find_view(batch->view->name, batch->view->storage);
+		if (view != NULL)
 			view_progress_pause(view->storage, fault);
 		PopActiveSnapshot();
 		CommitTransactionCommand();
@@ -417,6 +456,7 @@ docstore_index_batch(ViewIndexing *indexed)
 	Batch batch;
 	bool more = true;
 	bool scanning;
+	bool switching; /* the replacement has caught up */
 
 	StartTransactionCommand();
 	/* What is made here outlives the transaction, which pause_view ends. */
@@ -439,11 +479,12 @@ docstore_index_batch(ViewIndexing *indexed)
 	}
 	if (fault != NULL)
 		pause_view(&batch, fault);
+	switching = indexed->ready && !more;
 
 	batch.progress.built = before.built || (batch.progress.scanned != 0 && batch.progress.position >= batch.progress.scanned);
 	if (before.paused)
 		view_progress_pause(batch.view->storage, NULL);
-	if (scanning || batch.ndocs > 0 || batch.replaced || batch.progress.built != before.built ||
+	if (scanning || switching || batch.ndocs > 0 || batch.replaced || batch.progress.built != before.built ||
 		batch.progress.position > before.position + IDLE_ETAGS)
 	{
 		if (before.paused)
@@ -451,6 +492,16 @@ docstore_index_batch(ViewIndexing *indexed)
 		view_progress_write(batch.view->storage, &batch.progress);
 		docstore_consumer_advance(batch.consumer, batch.progress.position);
 	}
+	if (switching)
+	{
+		CommandCounterIncrement();
+		fault = take_place(batch.view);
+		if (fault != NULL)
+			pause_view(&batch, fault);
+	}
+	/* With the next batch it may. */
+	indexed->ready = batch.view->replacing && batch.progress.built && !switching;
+	more |= indexed->ready;
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(context);

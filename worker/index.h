@@ -13,6 +13,7 @@ typedef struct ViewIndexing
 {
 	char name[NAMEDATALEN];
 	uint64 storage;
+	bool ready;   /* a replacement that is built: it may take the view's place */
 	ViewMap *map; /* made at its first use, in TopMemoryContext */
 	Oid owner;    /* whose map it is */
 } ViewIndexing;
