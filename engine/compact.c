@@ -16,6 +16,7 @@
 #include "engine/level_iter.h"
 #include "engine/output.h"
 #include "engine/throttle.h"
+#include "engine/work.h"
 
 typedef struct Pace
 {
@@ -111,6 +112,7 @@ static LsmStatus
 look_around(LsmDb *db, Pace *pace, uint32_t n, const LsmOutput *output, LsmError *err)
 {
 	LsmShared *shared = db->shared;
+	bool advanced;
 
 	if (__builtin_expect(atomic_load_explicit(&shared->waiting, memory_order_relaxed) > 0, 0))
 	{
@@ -136,6 +138,8 @@ look_around(LsmDb *db, Pace *pace, uint32_t n, const LsmOutput *output, LsmError
 		return LSM_OK;
 	if (lsm_stopping(db))
 		return lsm_fail(err, LSM_INTERRUPTED, 0, NULL, 0, "compaction was interrupted");
+	/* the journal, and whoever copies the store, wait for it; what goes wrong shows when this compaction is installed */
+	(void) lsm_advance_position(db, &advanced, NULL);
 	return keep_rate(db, pace, output->bytes + (output->builder != NULL ? lsm_table_builder_size(output->builder) : 0),
 					 err);
 }

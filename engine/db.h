@@ -244,6 +244,7 @@ typedef struct LsmStats
 	uint64_t flushes, compactions, bytes_flushed, bytes_compacted, bytes_written;
 	uint64_t stalls, stall_us; /* writers that waited for room */
 	LsmCacheStats cache;
+	bool went_back;      /* recovery found a copy and took an earlier state of its files */
 	LsmError last_error; /* of background work; status LSM_OK: none */
 } LsmStats;
 extern LsmStatus lsm_stats(LsmDb *db, LsmStats *stats, LsmError *err);

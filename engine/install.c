@@ -241,7 +241,7 @@ lsm_collect(LsmDb *db)
 	uint64_t min_pin;
 	int left = 0;
 
-	if (db->ngarbage == 0 || atomic_load(&db->shared->manifest_bad))
+	if (db->ngarbage == 0 || atomic_load(&db->shared->manifest_bad) || lsm_journal_copying(db->journal))
 		return;
 	min_pin = lsm_shared_min_pin(db->shared);
 	for (int i = 0; i < db->ngarbage; i++)
@@ -354,7 +354,7 @@ lsm_sweep(LsmDb *db)
 	LsmShared *shared = db->shared;
 	LsmError ignored;
 
-	if (!atomic_load(&shared->sweep_wanted) || atomic_load(&shared->manifest_bad))
+	if (!atomic_load(&shared->sweep_wanted) || atomic_load(&shared->manifest_bad) || lsm_journal_copying(db->journal))
 		return;
 	if (lsm_refresh(db, &ignored) != LSM_OK || lsm_shared_min_pin(shared) < atomic_load(&shared->epoch))
 		return;

@@ -37,13 +37,26 @@ typedef struct LsmJournalOps
 	/* Reads every batch from position to the journal's end. */
 	LsmStatus (*replay)(LsmJournal *journal, uint64_t position, LsmReplay fn, void *arg, LsmError *err);
 	void (*close)(LsmJournal *journal);
+	/*
+	 * Is somebody copying the directory right now, and the journal with it?  Then no
+	 * file is removed that readers could still name (recover.c says what a copy
+	 * needs).  Asked before each removal; NULL: never.
+	 */
+	bool (*copying)(LsmJournal *journal);
 } LsmJournalOps;
 
 struct LsmJournal
 {
 	const LsmJournalOps *ops;
 	bool concurrent;
+	bool skipped; /* set by replay: what it could not read is given up, so the position must move on */
 };
+
+static inline bool
+lsm_journal_copying(LsmJournal *journal)
+{
+	return journal->ops->copying != NULL && journal->ops->copying(journal);
+}
 
 /* Standalone: log files in env's directory. */
 extern LsmJournal *lsm_journal_log_new(LsmEnv *env);

@@ -195,13 +195,15 @@ lsm_follow_to(LsmFollow *follow, uint64_t number, uint64_t length, LsmError *err
 	return LSM_OK;
 }
 
-LsmStatus
-lsm_follow_recover(LsmFollow *follow, uint64_t number, LsmError *err)
+/* Reads at most `limit` records; later ones do not count. */
+static LsmStatus
+read_records(LsmFollow *follow, uint64_t number, uint64_t limit, LsmError *err)
 {
 	LsmFilesBuilder *builder = lsm_files_builder_new(NULL, NULL);
 	LsmManifestState state = {0};
 	LsmLogWalk walk = {0};
 	LsmFiles *files = NULL;
+	uint64_t n = 0;
 	LsmStatus status;
 	LsmSlice record;
 	char name[64];
@@ -214,7 +216,7 @@ lsm_follow_recover(LsmFollow *follow, uint64_t number, LsmError *err)
 		status = lsm_fail(err, LSM_CORRUPT, 0, name, 0, "CURRENT names a manifest that does not exist");
 	if (status != LSM_OK)
 		goto done;
-	while ((status = lsm_log_walk_next(&walk, &record, err)) == LSM_OK)
+	while ((status = n++ < limit ? lsm_log_walk_next(&walk, &record, err) : LSM_NOT_FOUND) == LSM_OK)
 	{
 		status = apply_record(builder, &state, record, name, lsm_log_record_offset(walk.reader), err);
 		if (status != LSM_OK)
@@ -239,6 +241,95 @@ lsm_follow_recover(LsmFollow *follow, uint64_t number, LsmError *err)
 done:
 	lsm_log_walk_close(&walk);
 	lsm_files_builder_free(builder);
+	return status;
+}
+
+LsmStatus
+lsm_follow_recover(LsmFollow *follow, uint64_t number, LsmError *err)
+{
+	return read_records(follow, number, UINT64_MAX, err);
+}
+
+/* ---- a copy that was made while the store changed ---- */
+
+/* Files of the set at hand that the copy does not have. */
+typedef struct Missing
+{
+	uint64_t *numbers;
+	int n, cap;
+} Missing;
+
+static bool
+note_missing(Missing *missing, uint64_t number)
+{
+	if (missing->n == missing->cap)
+	{
+		int cap = missing->cap > 0 ? missing->cap * 2 : 16;
+		uint64_t *numbers = realloc(missing->numbers, (size_t) cap * sizeof(*numbers));
+
+		if (numbers == NULL)
+			return false;
+		missing->numbers = numbers;
+		missing->cap = cap;
+	}
+	missing->numbers[missing->n++] = number;
+	return true;
+}
+
+static void
+forget_missing(Missing *missing, uint64_t number)
+{
+	for (int i = 0; i < missing->n; i++)
+	{
+		if (missing->numbers[i] == number)
+		{
+			missing->numbers[i] = missing->numbers[--missing->n];
+			return;
+		}
+	}
+}
+
+LsmStatus
+lsm_follow_recover_whole(LsmFollow *follow, uint64_t number, bool (*have)(void *arg, const LsmFileMeta *file), void *arg,
+						 LsmError *err)
+{
+	Missing missing = {0};
+	LsmLogWalk walk = {0};
+	uint64_t whole = 0;
+	uint64_t n = 0;
+	LsmStatus status;
+	LsmSlice record;
+	char name[64];
+
+	lsm_file_name(name, LSM_FILE_MANIFEST, number);
+	status = lsm_log_walk_open(&walk, follow->env, name, err);
+	if (status != LSM_OK)
+		goto done;
+	while ((status = lsm_log_walk_next(&walk, &record, err)) == LSM_OK)
+	{
+		LsmEdit edit = {0};
+
+		status = lsm_edit_decode(record, &edit, name, lsm_log_record_offset(walk.reader), err);
+		for (int i = 0; status == LSM_OK && i < edit.ndeleted; i++)
+			forget_missing(&missing, edit.deleted[i].number);
+		for (int i = 0; status == LSM_OK && i < edit.nadded; i++)
+		{
+			if (!have(arg, edit.added[i].file) && !note_missing(&missing, edit.added[i].number))
+				status = lsm_fail(err, LSM_NO_MEMORY, 0, name, 0, "out of memory");
+		}
+		lsm_edit_free(&edit);
+		if (status != LSM_OK)
+			goto done;
+		n++;
+		if (missing.n == 0)
+			whole = n;
+	}
+	if (status == LSM_NOT_FOUND && whole > 0)
+		status = read_records(follow, number, whole, err);
+
+done:
+	lsm_log_walk_close(&walk);
+	free(missing.numbers);
 	return status;
 }
 

@@ -41,6 +41,12 @@ extern void lsm_follow_free(LsmFollow *follow);
 extern LsmStatus lsm_follow_to(LsmFollow *follow, uint64_t number, uint64_t length, LsmError *err);
 /* At recovery: reads all of manifest `number`; a tail torn by a crash is its end. */
 extern LsmStatus lsm_follow_recover(LsmFollow *follow, uint64_t number, LsmError *err);
+/*
+ * The same for a copy made while the store changed: reads up to the last record that names only files of which
+ * `have` is true.  LSM_NOT_FOUND if there is no such record, or no such manifest.
+ */
+extern LsmStatus lsm_follow_recover_whole(LsmFollow *follow, uint64_t number, bool (*have)(void *arg, const LsmFileMeta *file),
+										  void *arg, LsmError *err);
 /* For the process that appended itself: takes over the set that resulted. */
 extern void lsm_follow_set(LsmFollow *follow, uint64_t number, uint64_t length, LsmFiles *files);
 

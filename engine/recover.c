@@ -14,6 +14,16 @@
  * Sequence numbers go on behind the highest seen.  With a concurrent journal
  * the last writes may be lost although their numbers were handed out: a gap
  * makes sure that none comes a second time.
+ *
+ * A copy of the directory, made file by file while the store changed, holds some
+ * files as they were before a change and some as after.  Any state that the
+ * manifest ever described is as good as the last one if its tables are all there,
+ * and the journal from the position that it names.  While a copy is made no file
+ * is removed (journal.h, copying), so the state at its beginning is whole.  So if
+ * tables are missing, or shorter than the manifest says, recovery goes back to the
+ * newest state that is whole; if the journal does not reach back so far, what is
+ * missing is reported.  Only with somebody else's journal: log files of our own
+ * are in the same directory, and whether one is missing nobody could tell.
  */
 #include "engine/handle.h"
 
@@ -41,10 +51,29 @@ typedef struct Recovery
 	bool has_data; /* tables, or logs with anything in them */
 	uint64_t *tables;
 	int ntables, cap_tables;
+	uint64_t *manifests;
+	int nmanifests, cap_manifests;
 	bool failed; /* out of memory while listing */
 } Recovery;
 
 /* ---- the directory ---- */
+
+static bool
+push_number(uint64_t **numbers, int *n, int *cap, uint64_t number)
+{
+	if (*n == *cap)
+	{
+		int more = *cap > 0 ? *cap * 2 : 64;
+		uint64_t *grown = realloc(*numbers, (size_t) more * sizeof(*grown));
+
+		if (grown == NULL)
+			return false;
+		*numbers = grown;
+		*cap = more;
+	}
+	(*numbers)[(*n)++] = number;
+	return true;
+}
 
 static void
 note_file(void *arg, const char *name)
@@ -63,22 +92,10 @@ note_file(void *arg, const char *name)
 	if (kind == LSM_FILE_TABLE ||
 		(kind == LSM_FILE_LOG && (r->db->env->ops->file_size(r->db->env, name, &size, &ignored) != LSM_OK || size > 0)))
 		r->has_data = true;
-	if (kind != LSM_FILE_TABLE || r->failed)
-		return;
-	if (r->ntables == r->cap_tables)
-	{
-		int cap = r->cap_tables > 0 ? r->cap_tables * 2 : 64;
-		uint64_t *tables = realloc(r->tables, (size_t) cap * sizeof(*tables));
-
-		if (tables == NULL)
-		{
-			r->failed = true;
-			return;
-		}
-		r->tables = tables;
-		r->cap_tables = cap;
-	}
-	r->tables[r->ntables++] = number;
+	if (kind == LSM_FILE_TABLE && !push_number(&r->tables, &r->ntables, &r->cap_tables, number))
+		r->failed = true;
+	if (kind == LSM_FILE_MANIFEST && !push_number(&r->manifests, &r->nmanifests, &r->cap_manifests, number))
+		r->failed = true;
 }
 
 static int
@@ -94,8 +111,6 @@ ascending(const void *a, const void *b)
 static LsmStatus
 check_tables(Recovery *r, LsmError *err)
 {
-	if (r->ntables > 0)
-		qsort(r->tables, (size_t) r->ntables, sizeof(*r->tables), ascending);
 	for (int level = 0; level < LSM_NUM_LEVELS; level++)
 	{
 		for (int i = 0; i < r->files->levels[level].n; i++)
@@ -113,6 +128,89 @@ check_tables(Recovery *r, LsmError *err)
 		}
 	}
 	return LSM_OK;
+}
+
+/* ---- copies ---- */
+
+/* A table is written from its beginning to its end, so one of its full size is whole. */
+static bool
+is_whole(void *arg, const LsmFileMeta *file)
+{
+	LsmEnv *env = arg;
+	LsmError ignored;
+	uint64_t size;
+	char name[64];
+	LsmStatus status;
+
+	lsm_file_name(name, LSM_FILE_TABLE, file->number);
+	status = env->ops->file_size(env, name, &size, &ignored);
+	if (status == LSM_NOT_FOUND)
+	{
+		strcpy(strrchr(name, '.'), ".sst"); /* as older LevelDBs call it */
+		status = env->ops->file_size(env, name, &size, &ignored);
+	}
+	return status == LSM_OK && size >= file->size;
+}
+
+static bool
+all_whole(Recovery *r)
+{
+	for (int level = 0; level < LSM_NUM_LEVELS; level++)
+	{
+		for (int i = 0; i < r->files->levels[level].n; i++)
+		{
+			if (!is_whole(r->db->env, r->files->levels[level].files[i]))
+				return false;
+		}
+	}
+	return true;
+}
+
+static LsmStatus
+first_batch(void *arg, LsmSlice batch, LsmError *err)
+{
+	return lsm_fail(err, LSM_BUSY, 0, NULL, 0, "seen");
+}
+
+/* Can the journal be read from there on? */
+static bool
+journal_reaches(LsmJournal *journal, uint64_t position)
+{
+	LsmError ignored;
+	LsmStatus status = journal->ops->replay(journal, position, first_batch, NULL, &ignored);
+
+	return status == LSM_OK || status == LSM_BUSY;
+}
+
+/* Takes the newest state of a manifest that is whole, if there is one from which the journal leads on. */
+static bool
+take_whole(Recovery *r, uint64_t manifest)
+{
+	LsmFollow *follow = &r->db->follow;
+	LsmError ignored;
+
+	if (lsm_follow_recover_whole(follow, manifest, is_whole, r->db->env, &ignored) != LSM_OK ||
+		!journal_reaches(r->db->journal, follow->state.log_number))
+		return false;
+	lsm_files_unref(r->files);
+	r->files = follow->files;
+	lsm_files_ref(r->files);
+	atomic_store(&r->db->shared->went_back, true);
+	return true;
+}
+
+/* First in the manifest that CURRENT names, then in others, newest first. */
+static bool
+go_back(Recovery *r, uint64_t current)
+{
+	bool found = take_whole(r, current);
+
+	for (int i = r->nmanifests - 1; !found && i >= 0; i--)
+	{
+		if (r->manifests[i] != current)
+			found = take_whole(r, r->manifests[i]);
+	}
+	return found;
 }
 
 /* ---- tables written on the way ---- */
@@ -279,6 +377,30 @@ done:
 
 /* ---- the whole ---- */
 
+/* The state that the store was in last; if tables are missing, as in a copy, an earlier one. */
+static LsmStatus
+read_current(Recovery *r, uint64_t number, LsmError *err)
+{
+	LsmFollow *follow = &r->db->follow;
+	bool listed = r->nmanifests > 0 &&
+				  bsearch(&number, r->manifests, (size_t) r->nmanifests, sizeof(number), ascending) != NULL;
+	LsmStatus status = lsm_follow_recover(follow, number, err);
+
+	/* one that is there and damaged is no copy's fault */
+	if (status != LSM_OK && listed)
+		return status;
+	if (status == LSM_OK)
+	{
+		lsm_files_unref(r->files);
+		r->files = follow->files;
+		lsm_files_ref(r->files);
+		status = check_tables(r, err);
+	}
+	if (status != LSM_OK && r->db->journal->concurrent && go_back(r, number))
+		status = LSM_OK;
+	return status;
+}
+
 static LsmStatus
 read_manifest(Recovery *r, bool *existed, LsmError *err)
 {
@@ -290,6 +412,10 @@ read_manifest(Recovery *r, bool *existed, LsmError *err)
 		status = lsm_no_memory(err);
 	if (status != LSM_OK)
 		return status;
+	if (r->ntables > 0)
+		qsort(r->tables, (size_t) r->ntables, sizeof(*r->tables), ascending);
+	if (r->nmanifests > 0)
+		qsort(r->manifests, (size_t) r->nmanifests, sizeof(*r->manifests), ascending);
 	status = lsm_current_read(db->env, &number, err);
 	*existed = status == LSM_OK;
 	if (status == LSM_NOT_FOUND)
@@ -301,12 +427,11 @@ read_manifest(Recovery *r, bool *existed, LsmError *err)
 	}
 	if (status != LSM_OK)
 		return status;
-	status = lsm_follow_recover(&db->follow, number, err);
-	if (status != LSM_OK)
+	status = read_current(r, number, err);
+	if (status != LSM_OK || !db->journal->concurrent || all_whole(r))
 		return status;
-	r->files = db->follow.files;
-	lsm_files_ref(r->files);
-	return check_tables(r, err);
+	/* A table that is short is reported when it is read, and does not keep the rest from being read. */
+	return go_back(r, number) ? LSM_OK : read_current(r, number, err);
 }
 
 /* File numbers go on behind everything that was ever used. */
@@ -320,6 +445,9 @@ set_next_file(Recovery *r, const LsmManifestState *state)
 	/* in a stamped store the position is no file number */
 	if (!lsm_stamped(r->db) && next <= state->log_number)
 		next = state->log_number + 1;
+	/* an attempt before this one may have used some, and readers have cached what they were */
+	if (next < atomic_load(&r->db->shared->next_file))
+		next = atomic_load(&r->db->shared->next_file);
 	atomic_store(&r->db->shared->next_file, next);
 }
 
@@ -409,7 +537,7 @@ recover(Recovery *r, LsmError *err)
 	 * already (then the position must move on), or a torn log would have to be read
 	 * again after a second crash.
 	 */
-	if (r->written.nadded > 0 || !db->journal->concurrent || !existed)
+	if (r->written.nadded > 0 || db->journal->skipped || !db->journal->concurrent || !existed)
 	{
 		if (lsm_memtable_entries(r->memtable) > 0)
 			status = flush_memtable(r, err);
@@ -424,7 +552,7 @@ recover(Recovery *r, LsmError *err)
 	publish(r, position);
 	db->journal->ops->release(db->journal, position);
 	/* leftovers that cannot be removed do no harm */
-	if (lsm_sweep_all(db, r->files, db->manifest.number, first_number, &ignored) != LSM_OK)
+	if (lsm_journal_copying(db->journal) || lsm_sweep_all(db, r->files, db->manifest.number, first_number, &ignored) != LSM_OK)
 		atomic_store(&shared->sweep_wanted, true);
 	return LSM_OK;
 }
@@ -461,5 +589,6 @@ lsm_recover(LsmDb *db, LsmError *err)
 	lsm_edit_free(&r.written);
 	lsm_files_unref(r.files);
 	free(r.tables);
+	free(r.manifests);
 	return status;
 }

@@ -98,6 +98,7 @@ struct LsmShared
 	_Atomic int worker;        /* handle + 1 that has the role; 0: nobody */
 	_Atomic bool manifest_bad; /* an append or roll failed: start a new manifest, delete nothing; role */
 	_Atomic bool sweep_wanted; /* there may be files that nobody remembers; role */
+	_Atomic bool went_back;    /* recovery found a copy and took an earlier state of it */
 	_Atomic uint64_t rate;     /* bytes a second that compactions may write; 0: no limit */
 
 	/* ---- throttle.c ---- */

@@ -64,6 +64,7 @@ lsm_stats(LsmDb *db, LsmStats *stats, LsmError *err)
 	stats->bytes_compacted = atomic_load(&shared->bytes_compacted);
 	stats->bytes_written = atomic_load(&shared->bytes_written);
 	stats->stalls = atomic_load(&shared->stalls);
+	stats->went_back = atomic_load(&shared->went_back);
 	stats->stall_us = atomic_load(&shared->stall_us);
 	lsm_lock(db->env, LSM_LOCK_STATE, LSM_SHARED);
 	stats->journal_position = shared->manifest_position;

@@ -92,6 +92,8 @@ lsm_status_name(LsmStatus status)
 			return "busy";
 		case LSM_INTERRUPTED:
 			return "interrupted";
+		case LSM_GONE:
+			return "gone";
 		case LSM_POISONED:
 			return "poisoned";
 	}

@@ -23,7 +23,8 @@ typedef enum LsmStatus
 	LSM_INVALID,     /* the caller asked for what cannot be */
 	LSM_BUSY,        /* no room in the memtable: wait for the flush, start over */
 	LSM_INTERRUPTED, /* a wait was cut short; the caller decides what to throw */
-	LSM_POISONED     /* an earlier write failed and left the tail unknown */
+	LSM_POISONED,    /* an earlier write failed and left the tail unknown */
+	LSM_GONE         /* the journal does not reach back to where memtables must be rebuilt from */
 } LsmStatus;
 
 typedef struct LsmError

@@ -61,9 +61,8 @@ lsm_flush_all(LsmDb *db, LsmError *err)
 	return status;
 }
 
-/* An empty memtable's position went ahead (lsm_rotate_if_older): the manifest follows, and the journal may let go. */
-static LsmStatus
-advance_position(LsmDb *db, bool *did, LsmError *err)
+LsmStatus
+lsm_advance_position(LsmDb *db, bool *did, LsmError *err)
 {
 	LsmShared *shared = db->shared;
 	LsmEdit edit = {0};
@@ -111,7 +110,7 @@ work_with_role(LsmDb *db, bool *did, LsmError *err)
 	lsm_collect(db);
 	lsm_sweep(db);
 	lsm_reclaim(db);
-	status = advance_position(db, did, err);
+	status = lsm_advance_position(db, did, err);
 	if (status != LSM_OK || *did)
 		return status;
 	return compact_once(db, did, err);

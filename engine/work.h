@@ -19,6 +19,9 @@ extern void lsm_role_give(LsmDb *db);
 extern LsmStatus lsm_flush_all(LsmDb *db, LsmError *err);
 /* Waits until the memtable of this generation, and all older ones, are in tables; helps if nobody does. */
 extern LsmStatus lsm_wait_flushed(LsmDb *db, uint64_t generation, LsmError *err);
+/* If the only memtable is empty and its position went ahead (lsm_rotate_if_older): the manifest follows, and the
+ * journal may let go. */
+extern LsmStatus lsm_advance_position(LsmDb *db, bool *did, LsmError *err);
 /* inline_work: flushes, then compacts until nothing is due.  Only the flush's failure is returned; does nothing
  * if another thread has the role. */
 extern LsmStatus lsm_work_inline(LsmDb *db, LsmError *err);

@@ -61,7 +61,7 @@ test_fail_os(void)
 static void
 test_names(void)
 {
-	for (int a = LSM_OK; a <= LSM_POISONED; a++)
+	for (int a = LSM_OK; a <= LSM_GONE; a++)
 	{
 		CHECK(strlen(lsm_status_name((LsmStatus) a)) > 0);
 		for (int b = LSM_OK; b < a; b++)
