@@ -10,6 +10,7 @@
 
 #include "fdw/collection.h"
 #include "fdw/owner.h"
+#include "store/backup.h"
 #include "store/feed.h"
 #include "store/journal_wal.h"
 #include "store/store.h"
@@ -37,6 +38,7 @@ _PG_init(void)
 	docstore_shmem_init();
 	docstore_feed_init();
 	docstore_rmgr_init();
+	docstore_backup_init();
 	docstore_launcher_register();
 	docstore_compactor_register();
 	docstore_collection_init();

@@ -260,6 +260,7 @@ CREATE FUNCTION docstore.store_status(
 	OUT cache_misses bigint,
 	OUT redo_lsn pg_lsn,           -- WAL position from which the memtables would be rebuilt
 	OUT wal_retained bigint,       -- bytes of WAL behind it
+	OUT xids_retained bigint,      -- transaction ids whose outcome the store may still look up
 	OUT last_error text,           -- of background work
 	OUT last_error_file text
 ) AS 'MODULE_PATHNAME', 'docstore_status' LANGUAGE C;

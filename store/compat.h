@@ -25,10 +25,12 @@
  */
 #if PG_VERSION_NUM >= 170000
 #define docstore_backend_number() (MyProcNumber)
+#define docstore_my_lxid() (MyProc->vxid.lxid)
 #define docstore_oldest_clog_xid() (TransamVariables->oldestClogXid)
 #define docstore_proc_number() (MyProcNumber)
 #else
 #define docstore_backend_number() (MyBackendId - 1)
+#define docstore_my_lxid() (MyProc->lxid)
 #define docstore_oldest_clog_xid() (ShmemVariableCache->oldestClogXid)
 #define docstore_proc_number() (MyProc->pgprocno)
 #endif
@@ -59,9 +61,9 @@
 /* ---- replication slots (store/slot.c) ---- */
 
 #if PG_VERSION_NUM >= 170000
-#define docstore_create_slot(name) ReplicationSlotCreate(name, false, RS_PERSISTENT, false, false, false)
+#define docstore_create_slot(name, persistency) ReplicationSlotCreate(name, false, persistency, false, false, false)
 #else
-#define docstore_create_slot(name) ReplicationSlotCreate(name, false, RS_PERSISTENT, false)
+#define docstore_create_slot(name, persistency) ReplicationSlotCreate(name, false, persistency, false)
 #endif
 
 /* Without waiting for whoever has it, and also if it is invalidated. */

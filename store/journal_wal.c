@@ -6,7 +6,7 @@
  *
  * Redo does nothing: the startup process leaves the memtable alone, and the
  * compactor rebuilds it afterwards from the position that the manifest names
- * (lsm_recover calls replay).  A replication slot keeps WAL from there (slot.h).
+ * (lsm_recover calls replay; a reader that stops early asks whether WAL is there).  A replication slot keeps WAL from there (slot.h).
  *
  * WAL before data: before a table enters the manifest, WAL is flushed up to a
  * mark inserted then.  That covers the records of all versions within, and the
@@ -25,8 +25,11 @@
 #include "utils/memutils.h"
 
 #include "engine/env_pg.h"
+#include "store/backup.h"
 #include "store/journal_wal.h"
+#include "store/shmem.h"
 #include "store/slot.h"
+#include "store/store.h"
 
 #define DOCSTORE_WAL_BATCH 0x00
 #define DOCSTORE_WAL_MARK 0x10
@@ -37,6 +40,15 @@ static void
 rmgr_redo(XLogReaderState *record)
 {
 	/* See the head: nothing to do, and nothing that could fail and keep the server down. */
+	if ((XLogRecGetInfo(record) & ~XLR_INFO_MASK) == DOCSTORE_WAL_BATCH)
+		docstore_shared->redone = true;
+}
+
+/* Only if there is something to redo. */
+static void
+rmgr_startup(void)
+{
+	docstore_slot_make_for_redo();
 }
 
 static void
@@ -72,6 +84,7 @@ rmgr_identify(uint8 info)
 static RmgrData rmgr = {
 	.rm_name = "docstore",
 	.rm_redo = rmgr_redo,
+	.rm_startup = rmgr_startup,
 	.rm_desc = rmgr_desc,
 	.rm_identify = rmgr_identify,
 };
@@ -118,6 +131,7 @@ wal_before_install(LsmJournal *journal, LsmError *err)
 	START_CRIT_SECTION();
 	XLogBeginInsert();
 	XLogRegisterData(&nothing, 1);
+	XLogSetRecordFlags(XLOG_MARK_UNIMPORTANT); /* it is no reason for a checkpoint */
 	end = XLogInsert(DOCSTORE_RMGR_ID, DOCSTORE_WAL_MARK);
 	XLogFlush(end);
 	END_CRIT_SECTION();
@@ -145,7 +159,7 @@ read_wal(XLogReaderState *reader, ReadLocalXLogPageNoWaitPrivate *private, XLogR
 	 * on would lose what comes to lie between the two.
 	 */
 	if (start > end)
-		return lsm_fail(err, LSM_CORRUPT, 0, NULL, 0, "the store needs WAL from %X/%X, but the server's ends at %X/%X",
+		return lsm_fail(err, LSM_GONE, 0, NULL, 0, "the store needs WAL from %X/%X, but the server's ends at %X/%X",
 						LSN_FORMAT_ARGS(start), LSN_FORMAT_ARGS(end));
 	first = XLogFindNextRecord(reader, start);
 	if (XLogRecPtrIsInvalid(first))
@@ -153,7 +167,7 @@ read_wal(XLogReaderState *reader, ReadLocalXLogPageNoWaitPrivate *private, XLogR
 		/* Nothing was written since. */
 		if (private->end_of_wal)
 			return LSM_OK;
-		return lsm_fail(err, LSM_CORRUPT, 0, NULL, 0, "could not find a WAL record after %X/%X", LSN_FORMAT_ARGS(start));
+		return lsm_fail(err, LSM_GONE, 0, NULL, 0, "could not find a WAL record after %X/%X", LSN_FORMAT_ARGS(start));
 	}
 	for (;;)
 	{
@@ -188,7 +202,7 @@ caught(XLogRecPtr position, LsmError *err)
 	FlushErrorState();
 	/* a file that is not there; what else may be wrong is said in the server's words */
 	if (edata->sqlerrcode == ERRCODE_UNDEFINED_FILE)
-		status = lsm_fail(err, LSM_CORRUPT, 0, NULL, 0, "the WAL from %X/%X that the store needs is gone: %s",
+		status = lsm_fail(err, LSM_GONE, 0, NULL, 0, "the WAL from %X/%X that the store needs is gone: %s",
 						  LSN_FORMAT_ARGS(position), edata->message);
 	else
 		status = lsm_fail(err, LSM_IO, 0, NULL, 0, "could not read the WAL from %X/%X: %s", LSN_FORMAT_ARGS(position),
@@ -228,12 +242,26 @@ wal_replay(LsmJournal *journal, uint64_t position, LsmReplay fn, void *arg, LsmE
 	PG_END_TRY();
 	if (reader != NULL)
 		XLogReaderFree(reader);
+	if (status == LSM_GONE && docstore_ignore_missing_wal)
+	{
+		ereport(LOG,
+				(errmsg("docstore: the store comes up without WAL that it needs: %s", err->text),
+				 errdetail("Documents that were not yet in tables are lost, as docstore.ignore_missing_wal says.")));
+		journal->skipped = true;
+		status = LSM_OK;
+	}
 	return status;
 }
 
 static void
 wal_close(LsmJournal *journal)
 {
+}
+
+static bool
+wal_copying(LsmJournal *journal)
+{
+	return docstore_backup_running();
 }
 
 static const LsmJournalOps wal_ops = {
@@ -243,6 +271,7 @@ static const LsmJournalOps wal_ops = {
 	.before_install = wal_before_install,
 	.replay = wal_replay,
 	.close = wal_close,
+	.copying = wal_copying,
 };
 
 LsmJournal *

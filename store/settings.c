@@ -18,6 +18,7 @@ int docstore_background_rate_kb = 0;
 int docstore_max_wal_kb = 1024 * 1024;
 int docstore_flush_delay_ms = 300 * 1000;
 int docstore_view_wait_ms = 0;
+bool docstore_ignore_missing_wal = false;
 
 static const struct config_enum_entry compression_kinds[] = {
 	{"none", LSM_COMPRESS_NONE, false},
@@ -68,5 +69,9 @@ docstore_define_settings(void)
 							"It fails when the time is over.",
 							&docstore_view_wait_ms, 0, 0, INT_MAX, PGC_USERSET, GUC_UNIT_MS,
 							NULL, NULL, NULL);
+	DefineCustomBoolVariable("docstore.ignore_missing_wal",
+							 "Brings the store up without the WAL that it needs, if that is gone.",
+							 "Documents that were not yet in tables are lost, and so may be half of a transaction.",
+							 &docstore_ignore_missing_wal, false, PGC_SIGHUP, GUC_NOT_IN_SAMPLE, NULL, NULL, NULL);
 	MarkGUCPrefixReserved("docstore");
 }

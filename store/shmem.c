@@ -90,6 +90,7 @@ startup(void)
 		docstore_shared->rowlock_offset = rowlock_offset();
 		docstore_shared->store_offset = store_offset();
 		pg_atomic_init_u32(&docstore_shared->compactor_pid, 0);
+		pg_atomic_init_u32(&docstore_shared->backups, 0);
 		SpinLockInit(&docstore_shared->mutex);
 		docstore_indexers_init(&docstore_shared->indexers);
 		lsm_env_pg_shared_init((char *) docstore_shared + docstore_shared->env_offset);

@@ -18,8 +18,10 @@ typedef struct DocstoreShared
 	Size store_offset;
 	Size rowlock_offset;
 	pg_atomic_uint32 compactor_pid; /* 0: it does not run */
+	pg_atomic_uint32 backups;       /* sessions that called pg_backup_start */
+	bool redone;                    /* the startup process met a batch; constant afterwards */
 	slock_t mutex;
-	char trouble[256]; /* mutex; why the compactor cannot bring the store up, "" if it can */
+	char trouble[256]; /* mutex; why the compactor cannot bring the store up, or one of its tasks fails; "" if all is well */
 	DocstoreIndexers indexers;
 } DocstoreShared;
 
@@ -27,7 +29,7 @@ typedef struct DocstoreShared
 extern DocstoreShared *docstore_shared;
 extern LsmShared *docstore_lsm_shared(void);
 
-/* The compactor tells the others why the store is not ready, and that it is. */
+/* The compactor tells the others what is wrong with it, "" if nothing. */
 extern void docstore_set_trouble(const char *text);
 /* Copies what it told; false if nothing. */
 extern bool docstore_get_trouble(char *text, Size size);

@@ -16,14 +16,19 @@
  */
 #include "postgres.h"
 
+#include <sys/stat.h>
+
 #include "access/transam.h"
 #include "access/xlog.h"
 #include "replication/slot.h"
 #include "storage/lwlock.h"
 #include "storage/spin.h"
 
+#include "engine/env_pg.h"
+#include "engine/manifest.h"
 #include "store/compat.h"
 #include "store/slot.h"
+#include "store/store.h"
 #include "store/txn.h"
 
 static void
@@ -89,13 +94,108 @@ docstore_slot_acquire(void)
 	if (MyReplicationSlot == NULL)
 	{
 		/* A new store, or a restored base backup (those leave slots out), or see above. */
-		docstore_create_slot(DOCSTORE_SLOT);
+		docstore_create_slot(DOCSTORE_SLOT, RS_EPHEMERAL);
 		ReplicationSlotReserveWal();
 		ReplicationSlotMarkDirty();
 		ReplicationSlotSave();
 	}
 	if (!TransactionIdIsValid(MyReplicationSlot->data.catalog_xmin))
 		set_xid(oldest_in_commit_log());
+}
+
+void
+docstore_slot_persist(void)
+{
+	if (MyReplicationSlot->data.persistency == RS_EPHEMERAL)
+		ReplicationSlotPersist();
+}
+
+bool
+docstore_slot_exists(void)
+{
+	ReplicationSlot *slot = SearchNamedReplicationSlot(DOCSTORE_SLOT, true);
+
+	return slot != NULL && slot->data.persistency == RS_PERSISTENT;
+}
+
+TransactionId
+docstore_slot_peek_xid(void)
+{
+	ReplicationSlot *slot = SearchNamedReplicationSlot(DOCSTORE_SLOT, true);
+	TransactionId xid;
+
+	if (slot == NULL)
+		return InvalidTransactionId;
+	SpinLockAcquire(&slot->mutex);
+	xid = slot->data.catalog_xmin;
+	SpinLockRelease(&slot->mutex);
+	return xid;
+}
+
+/* The position that the manifest names, if that can be told. */
+static XLogRecPtr
+position_in_manifest(void)
+{
+	LsmEnv *env = docstore_env();
+	XLogRecPtr position = InvalidXLogRecPtr;
+	LsmFollow follow;
+	uint64_t number;
+	LsmError ignored;
+
+	lsm_follow_init(&follow, env);
+	if (lsm_current_read(env, &number, &ignored) == LSM_OK && lsm_follow_recover(&follow, number, &ignored) == LSM_OK)
+		position = (XLogRecPtr) follow.state.log_number;
+	lsm_follow_free(&follow);
+	return position;
+}
+
+/*
+ * A restored base backup has no slot: the checkpoint at the end of its recovery
+ * would remove WAL that only the compactor, which starts later, reads.  Not on a
+ * standby, where it would keep WAL for as long as that runs, and with
+ * hot_standby_feedback hold the primary's catalogs back (docs/operations.md).
+ */
+void
+docstore_slot_make_for_redo(void)
+{
+	MemoryContext context = CurrentMemoryContext;
+	XLogRecPtr position;
+	struct stat st;
+
+	if (max_replication_slots == 0 || stat(LSM_PG_DIRECTORY "/CURRENT", &st) != 0 ||
+		stat(STANDBY_SIGNAL_FILE, &st) == 0 || SearchNamedReplicationSlot(DOCSTORE_SLOT, true) != NULL)
+		return;
+	PG_TRY();
+	{
+		/* Where a slot was dropped by hand the position may be behind; in a copy made under load it may be ahead. */
+		position = position_in_manifest();
+		if (XLogRecPtrIsInvalid(position) || position > GetRedoRecPtr())
+			position = GetRedoRecPtr();
+		docstore_create_slot(DOCSTORE_SLOT, RS_PERSISTENT);
+		set_restart(position);
+		set_xid(oldest_in_commit_log());
+	}
+	PG_CATCH();
+	{
+		ErrorData *edata;
+
+		/* All slots are taken, or the disk is full: no reason to keep the server down. */
+		MemoryContextSwitchTo(context);
+		edata = CopyErrorData();
+		FlushErrorState();
+		LWLockReleaseAll();
+		ereport(LOG, (errmsg("docstore: could not make replication slot \"%s\": %s", DOCSTORE_SLOT, edata->message)));
+		FreeErrorData(edata);
+	}
+	PG_END_TRY();
+	/* Not ReplicationSlotRelease: this process is not among those that it writes about. */
+	if (MyReplicationSlot != NULL)
+	{
+		SpinLockAcquire(&MyReplicationSlot->mutex);
+		MyReplicationSlot->active_pid = 0;
+		SpinLockRelease(&MyReplicationSlot->mutex);
+		MyReplicationSlot = NULL;
+	}
 }
 
 bool

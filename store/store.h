@@ -20,6 +20,7 @@ extern int docstore_background_rate_kb;  /* docstore.background_rate, kB/s, 0 no
 extern int docstore_max_wal_kb;          /* docstore.max_wal_retained: flush when the memtables hold WAL back further; sighup */
 extern int docstore_flush_delay_ms;      /* docstore.flush_delay: flush a memtable that is older; sighup */
 extern int docstore_view_wait_ms;        /* docstore.view_wait: statements that read views wait for them, 0 not; user */
+extern bool docstore_ignore_missing_wal; /* docstore.ignore_missing_wal: come up without WAL that is gone; sighup */
 extern void docstore_define_settings(void);
 
 /* Called from _PG_init; chains shmem_request_hook and shmem_startup_hook. */

@@ -14,6 +14,8 @@
  */
 #include "postgres.h"
 
+#include <sys/stat.h>
+
 #include "access/xlog.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -27,6 +29,7 @@
 #include "utils/timestamp.h"
 
 #include "engine/env_pg.h"
+#include "store/backup.h"
 #include "store/dropped.h"
 #include "store/purge.h"
 #include "store/shmem.h"
@@ -36,10 +39,11 @@
 #include "worker/compactor.h"
 #include "worker/task.h"
 
-#define IDLE_MS 1000
-#define LOOK_MS 100   /* between looks at the memtables */
-#define IDS_MS 1000   /* between looks at transaction ids */
-#define DROPS_MS 2000 /* between looks for drop and purge records */
+#define IDLE_MS 1000      /* between looks for work that nobody announced */
+#define CHECKPOINT_MS 100 /* between looks at checkpoints, which wait for us */
+#define LOOK_MS 100       /* between looks at the memtables */
+#define IDS_MS 1000       /* between looks at transaction ids */
+#define DROPS_MS 2000     /* between looks for drop and purge records */
 
 /*
  * Versions older than this are settled.  VACUUM may truncate the commit log no
@@ -61,9 +65,23 @@ static struct
 	TimestampTz settled_at; /* when old ids were settled */
 } watch;
 
+/* Not at each of the engine's questions. */
+static void
+look_at_checkpoints(void)
+{
+	static TimestampTz last = 0;
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (!TimestampDifferenceExceeds(last, now, CHECKPOINT_MS / 2))
+		return;
+	last = now;
+	docstore_checkpoints_look(docstore_attach());
+}
+
 static void
 compactor_exit(int code, Datum arg)
 {
+	docstore_checkpoints_end();
 	lsm_env_pg_set_worker(NULL);
 	pg_atomic_write_u32(&docstore_shared->compactor_pid, 0);
 }
@@ -72,6 +90,7 @@ static bool
 asked_to_stop(void *arg)
 {
 	lsm_env_pg_absorb();
+	look_at_checkpoints();
 	/* An orphan must not keep the next server from starting for as long as a compaction takes. */
 	return ShutdownRequestPending || !PostmasterIsAlive();
 }
@@ -97,21 +116,24 @@ recover(void)
 			docstore_detach();
 			docstore_throw(&err);
 		}
-		if (lsm_stats(db, &stats, &err) == LSM_OK)
-			ereport(LOG, (errmsg("docstore: store recovered in %ld ms, last sequence %llu",
-								 TimestampDifferenceMilliseconds(start, GetCurrentTimestamp()),
-								 (unsigned long long) stats.last_seq)));
+		memset(&stats, 0, sizeof(stats));
+		(void) lsm_stats(db, &stats, &err);
+		if (stats.went_back)
+			ereport(LOG, (errmsg("docstore: the store is a copy made while it was in use; recovered from an earlier state of its files")));
+		ereport(LOG, (errmsg("docstore: store recovered in %ld ms, last sequence %llu",
+							 TimestampDifferenceMilliseconds(start, GetCurrentTimestamp()),
+							 (unsigned long long) stats.last_seq)));
 	}
 	lsm_set_rate(db, (uint64_t) docstore_background_rate_kb * 1024);
 	lsm_env_pg_set_worker(MyLatch);
 	watch.filled_at = watch.settled_at = GetCurrentTimestamp();
-	watch.ready = true;
-	docstore_set_trouble("");
 }
 
 static void
 start_up(void)
 {
+	struct stat st;
+
 	/* Without a slot nothing would keep the WAL that the memtables are rebuilt from. */
 	if (wal_level < WAL_LEVEL_REPLICA || max_replication_slots == 0)
 		ereport(ERROR,
@@ -119,8 +141,18 @@ start_up(void)
 				 errmsg("its replication slot needs wal_level \"replica\" or higher and max_replication_slots above 0"),
 				 errhint("Change the settings and restart the server.")));
 	lsm_env_pg_make_directory();
+	if (stat(LSM_PG_DIRECTORY "/CURRENT", &st) != 0 && (docstore_shared->redone || docstore_slot_exists()))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("the files of the store are missing"),
+				 errdetail("There is no file \"%s/CURRENT\", but WAL or a replication slot says that there was a store.", LSM_PG_DIRECTORY),
+				 errhint("Restore directory \"%s\".  To begin with an empty store, drop replication slot \"%s\" and restart the server.",
+						 LSM_PG_DIRECTORY, DOCSTORE_SLOT)));
 	docstore_slot_acquire();
 	recover();
+	docstore_slot_persist();
+	watch.ready = true;
+	docstore_set_trouble("");
 }
 
 /* ---- the surroundings ---- */
@@ -229,12 +261,19 @@ work(void *arg)
 	return did_work;
 }
 
-/* Until the store is up others wait for it: tell them what is wrong. */
+/* Until the store is up others wait for it: tell them what is wrong.  Afterwards the engine keeps what went wrong. */
 static void
-note_trouble(void *arg, ErrorData *edata)
+note_work(void *arg, ErrorData *edata)
 {
-	if (!watch.ready)
+	if (edata != NULL && !watch.ready)
 		docstore_set_trouble(edata->message);
+}
+
+/* For docstore.status. */
+static void
+note_watcher(void *arg, ErrorData *edata)
+{
+	docstore_set_trouble(edata != NULL ? edata->message : "");
 }
 
 /* A compaction that fails must not keep memtables from being flushed. */
@@ -248,12 +287,12 @@ must_flush(void)
 }
 
 static DocstoreTask working = {
-	.failed = "background work failed", .run = work, .note = note_trouble, .every_ms = IDLE_MS};
+	.failed = "background work failed", .run = work, .note = note_work, .every_ms = IDLE_MS};
 static DocstoreTask watchers[] = {
-	{.failed = "could not move memtables on", .run = watch_memtables, .every_ms = LOOK_MS},
-	{.failed = "could not settle old transaction ids", .run = watch_ids, .every_ms = IDS_MS},
-	{.failed = "could not give back space", .run = watch_drops, .every_ms = DROPS_MS},
-	{.failed = "could not purge the change feed", .run = watch_purges, .every_ms = DROPS_MS},
+	{.failed = "could not move memtables on", .run = watch_memtables, .note = note_watcher, .every_ms = LOOK_MS},
+	{.failed = "could not settle old transaction ids", .run = watch_ids, .note = note_watcher, .every_ms = IDS_MS},
+	{.failed = "could not give back space", .run = watch_drops, .note = note_watcher, .every_ms = DROPS_MS},
+	{.failed = "could not purge the change feed", .run = watch_purges, .note = note_watcher, .every_ms = DROPS_MS},
 };
 
 static void
@@ -270,6 +309,7 @@ void
 docstore_compactor_main(Datum arg)
 {
 	bool more = true;
+	bool woken = true;
 
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
@@ -281,15 +321,18 @@ docstore_compactor_main(Datum arg)
 	before_shmem_exit(compactor_exit, (Datum) 0);
 	pg_atomic_write_u32(&docstore_shared->compactor_pid, (uint32) MyProcPid);
 	docstore_set_should_stop(asked_to_stop);
+	docstore_attach();
+	docstore_checkpoints_begin();
 
 	while (!ShutdownRequestPending)
 	{
 		CHECK_FOR_INTERRUPTS();
+		look_at_checkpoints();
 		if (ConfigReloadPending)
 			reload();
 		pgstat_report_activity(STATE_RUNNING, watch.ready ? "flush and compaction" : "recovery of the store");
 		/* whoever woke us has something to do, but does not end a pause */
-		if (working.pause_ms == 0)
+		if (woken && working.pause_ms == 0)
 			docstore_task_hurry(&working);
 		if (working.pause_ms > 0 && watch.ready && must_flush())
 			more = docstore_task_run_early(&working);
@@ -300,8 +343,9 @@ docstore_compactor_main(Datum arg)
 		if (more)
 			continue;
 		pgstat_report_activity(STATE_IDLE, NULL);
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 docstore_task_due_in(&working, IDLE_MS), PG_WAIT_EXTENSION);
+		woken = (WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						   docstore_task_due_in(&working, CHECKPOINT_MS), PG_WAIT_EXTENSION) &
+				 WL_LATCH_SET) != 0;
 		ResetLatch(MyLatch);
 	}
 	proc_exit(1);

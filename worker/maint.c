@@ -6,6 +6,7 @@
  */
 #include "postgres.h"
 
+#include "access/transam.h"
 #include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
@@ -18,7 +19,9 @@
 
 #include "store/purge.h"
 #include "store/shmem.h"
+#include "store/slot.h"
 #include "store/store.h"
+#include "store/txn.h"
 
 PG_FUNCTION_INFO_V1(docstore_status);
 PG_FUNCTION_INFO_V1(docstore_levels);
@@ -35,7 +38,7 @@ docstore_check_preload(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-#define STATUS_COLUMNS 22
+#define STATUS_COLUMNS 23
 
 /* docstore.status: one row of facts about the store. */
 Datum
@@ -53,6 +56,7 @@ docstore_status(PG_FUNCTION_ARGS)
 	int files = 0;
 	uint64 bytes = 0;
 	uint64 entries = 0;
+	TransactionId xid;
 	int pid;
 	int i = 0;
 
@@ -65,7 +69,7 @@ docstore_status(PG_FUNCTION_ARGS)
 		if (stats.last_error.status != LSM_OK)
 			err = stats.last_error;
 		else if (status == LSM_OK)
-			err.status = LSM_OK;
+			err.status = docstore_get_trouble(err.text, sizeof(err.text)) ? LSM_INVALID : LSM_OK;
 		for (int level = 0; level < LSM_NUM_LEVELS; level++)
 		{
 			files += stats.levels[level].files;
@@ -105,6 +109,11 @@ docstore_status(PG_FUNCTION_ARGS)
 	nulls[i] = !ready || RecoveryInProgress();
 	if (!nulls[i])
 		values[i] = Int64GetDatum((int64) (GetXLogInsertRecPtr() - (XLogRecPtr) stats.journal_position));
+	i++;
+	xid = docstore_slot_peek_xid();
+	nulls[i] = !TransactionIdIsValid(xid);
+	if (!nulls[i])
+		values[i] = Int64GetDatum((int64) (U64FromFullTransactionId(ReadNextFullTransactionId()) - docstore_widen_xid(xid)));
 	i++;
 	nulls[i] = err.status == LSM_OK;
 	if (!nulls[i])

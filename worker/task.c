@@ -38,7 +38,11 @@ static void
 note_success(DocstoreTask *task, bool more)
 {
 	if (task->pause_ms > 0)
+	{
 		ereport(LOG, (errmsg("docstore: background work goes on after \"%s\"", task->told)));
+		if (task->note != NULL)
+			task->note(task->arg, NULL);
+	}
 	task->pause_ms = 0;
 	task->told[0] = '\0';
 	task->due_at = more ? 0 : TimestampTzPlusMilliseconds(GetCurrentTimestamp(), task->every_ms);

@@ -17,7 +17,7 @@ typedef struct DocstoreTask
 	/* set by the process */
 	const char *failed;                    /* for the log: "could not ..." */
 	bool (*run)(void *arg);                /* throws; returns whether there may be more to do at once */
-	void (*note)(void *arg, ErrorData *e); /* told of a failure, outside any transaction; may be NULL */
+	void (*note)(void *arg, ErrorData *e); /* told of a failure, outside any transaction, and (NULL) of its end */
 	void *arg;
 	int every_ms; /* between two runs that found no more to do */
 
