@@ -169,6 +169,8 @@ all_whole(Recovery *r)
 static LsmStatus
 first_batch(void *arg, LsmSlice batch, LsmError *err)
 {
+	(void) arg;
+	(void) batch;
 	return lsm_fail(err, LSM_BUSY, 0, NULL, 0, "seen");
 }
 
