@@ -22,6 +22,7 @@ typedef struct Drop
 {
 	Oid database;
 	uint64 storage; /* 0: the whole database */
+	bool done;      /* its record is gone, so the same oid may belong to another database */
 } Drop;
 
 static Drop drops[MAX_DROPS]; /* sorted, as the keys are */
@@ -38,6 +39,7 @@ drop_of_key(LsmSlice key)
 	memcpy(&storage, key.data + 5, sizeof(storage));
 	drop.database = pg_ntoh32(database);
 	drop.storage = pg_ntoh64(storage);
+	drop.done = false;
 	return drop;
 }
 
@@ -53,7 +55,7 @@ listed(Oid database, uint64 storage)
 		const Drop *d = &drops[mid];
 
 		if (d->database == database && d->storage == storage)
-			return true;
+			return !d->done;
 		if (d->database < database || (d->database == database && d->storage < storage))
 			low = mid + 1;
 		else
@@ -163,6 +165,8 @@ docstore_finish_drops(void)
 			docstore_check(lsm_drop_range(db, lsm_slice(lower, sizeof(lower)), lsm_slice(upper, sizeof(upper)), NULL, &err),
 						   &err);
 		}
+		/* before the record goes: it is what keeps the oid from being used again (template.c) */
+		drops[i].done = true;
 		remove_record(db, &drops[i]);
 	}
 	ndrops = 0;

@@ -107,26 +107,45 @@ close_scan(Copy *copy)
 	docstore_check(status, &err);
 }
 
+/* Whoever wrote it; a deletion may be one that was rolled back. */
 static LsmVisible
 anything(void *arg, const LsmStamp *stamp, volatile uint8_t *hint)
 {
-	return LSM_VISIBLE;
+	return (stamp->flags & LSM_STAMP_DELETE) != 0 ? LSM_INVISIBLE : LSM_VISIBLE;
+}
+
+static bool
+has_keys(LsmDb *db, Oid database, char kind)
+{
+	Copy look = {.db = db, .read = {LSM_MAX_SEQUENCE, anything, NULL}};
+	bool any;
+
+	open_scan(&look, database, kind);
+	any = look.scan->valid;
+	close_scan(&look);
+	return any;
 }
 
 /* Documents, or changes of documents that are no more; of anybody's, visible or not. */
 static bool
 has_documents(LsmDb *db, Oid database)
 {
-	Copy look = {.db = db, .read = {LSM_MAX_SEQUENCE, anything, NULL}};
-	bool any = false;
-
-	for (const char *kind = DOCSTORE_STORAGE_KINDS; !any && *kind != '\0'; kind++)
+	for (const char *kind = DOCSTORE_STORAGE_KINDS; *kind != '\0'; kind++)
 	{
-		open_scan(&look, database, *kind);
-		any = look.scan->valid;
-		close_scan(&look);
+		if (has_keys(db, database, *kind))
+			return true;
 	}
-	return any;
+	return false;
+}
+
+/*
+ * What a dropped database left, its drop record included: the documents would
+ * become the new database's, or the record would drop the new documents.
+ */
+static bool
+has_leavings(LsmDb *db, Oid database)
+{
+	return has_documents(db, database) || has_keys(db, database, DOCSTORE_KEY_DROPPED);
 }
 
 static void
@@ -340,9 +359,26 @@ choose_oid(LsmDb *db)
 	/* Nor one whose documents were not swept up yet. */
 	do
 		oid = GetNewOidWithIndex(rel, DatabaseOidIndexId, Anum_pg_database_oid);
-	while (has_documents(db, oid));
+	while (has_leavings(db, oid));
 	table_close(rel, AccessShareLock);
 	return oid;
+}
+
+/* An oid that was asked for.  (While the store is not up nobody writes documents, or drop records either.) */
+static void
+check_oid(Oid oid)
+{
+	LsmDb *db = docstore_attach();
+	LsmError ignored;
+
+	/* A database that exists is refused by CREATE DATABASE itself. */
+	if (lsm_ready(db, &ignored) != LSM_OK || SearchSysCacheExists1(DATABASEOID, ObjectIdGetDatum(oid)))
+		return;
+	if (has_leavings(db, oid))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("there are documents of a dropped database with OID %u", oid),
+				 errhint("They go within minutes.")));
 }
 
 /* Returns the statement to run: with an oid, if documents lie under that by now. */
@@ -360,6 +396,8 @@ before_create(PlannedStmt *pstmt)
 
 	if (RecoveryInProgress())
 		return pstmt;
+	if (wanted != NULL)
+		check_oid(atooid(wanted));
 	if (template == NULL)
 		template = "template1";
 	from = get_database_oid(template, true);
@@ -380,14 +418,7 @@ before_create(PlannedStmt *pstmt)
 						   prepared)));
 
 	if (wanted != NULL)
-	{
 		to = atooid(wanted);
-		if (has_documents(db, to))
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("there are documents of a dropped database with OID %u", to),
-					 errhint("They go within minutes.")));
-	}
 	else
 	{
 		to = choose_oid(db);

@@ -38,12 +38,15 @@
 
 /*
  * For finding keys, whoever wrote them.  But not those of transactions in progress: CREATE DATABASE copies the
- * template's documents before it makes the database (store/template.c).
+ * template's documents before it makes the database (store/template.c).  Nor deletions: one that was rolled back
+ * would hide what it was to delete.
  */
 static LsmVisible
 anything(void *arg, const LsmStamp *stamp, volatile uint8_t *hint)
 {
-	return docstore_fate(stamp, hint) == DOCSTORE_FATE_RUNNING ? LSM_INVISIBLE : LSM_VISIBLE;
+	if ((stamp->flags & LSM_STAMP_DELETE) != 0 || docstore_fate(stamp, hint) == DOCSTORE_FATE_RUNNING)
+		return LSM_INVISIBLE;
+	return LSM_VISIBLE;
 }
 
 /* Adds the databases that own keys of a kind, by jumping from the first key of one to the next. */
