@@ -41,10 +41,10 @@ $node->safe_psql('other', q{
 	CREATE EXTENSION docstore;
 	SELECT docstore.create_collection('c');
 	INSERT INTO c (id, doc) SELECT g::text, '{}' FROM generate_series(1, 3000) g});
-$node->safe_psql('postgres', 'SELECT docstore.compact()');
+$node->safe_psql('other', 'SELECT docstore.compact()');
 is($node->safe_psql('other', q{SELECT count(*), count(doc->'old') FROM c}), '3000|0', 'the new database has its own documents');
 $node->restart;
-$node->safe_psql('postgres', 'SELECT docstore.compact()');
+$node->safe_psql('other', 'SELECT docstore.compact()');
 is($node->safe_psql('other', q{SELECT count(*), count(doc->'old') FROM c}), '3000|0', 'also after a restart');
 
 $node->stop;
