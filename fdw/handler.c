@@ -14,12 +14,6 @@
 #include "fdw/scan.h"
 #include "store/store.h"
 
-static bool
-is_parallel_safe(PlannerInfo *root, RelOptInfo *rel, RangeTblEntry *rte)
-{
-	return false;
-}
-
 void
 docstore_collection_routine(FdwRoutine *routine)
 {
@@ -51,5 +45,9 @@ docstore_collection_routine(FdwRoutine *routine)
 	routine->ExplainForeignScan = docstore_explain_scan;
 	routine->AnalyzeForeignTable = docstore_analyze;
 	routine->ImportForeignSchema = docstore_import_schema;
-	routine->IsForeignScanParallelSafe = is_parallel_safe;
+	routine->IsForeignScanParallelSafe = docstore_is_parallel_safe;
+	routine->EstimateDSMForeignScan = docstore_estimate_dsm;
+	routine->InitializeDSMForeignScan = docstore_initialize_dsm;
+	routine->ReInitializeDSMForeignScan = docstore_reinitialize_dsm;
+	routine->InitializeWorkerForeignScan = docstore_initialize_worker;
 }

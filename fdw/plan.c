@@ -15,6 +15,8 @@
 
 #include "fdw/plan.h"
 
+#include <math.h>
+
 #include "access/sysattr.h"
 #include "access/table.h"
 #include "catalog/pg_opfamily_d.h"
@@ -36,6 +38,7 @@
 #include "utils/selfuncs.h"
 
 #include "fdw/collection.h"
+#include "fdw/parallel.h"
 #include "fdw/seek.h"
 #include "store/compat.h"
 
@@ -199,16 +202,22 @@ estimate_rows(PlannerInfo *root, RelOptInfo *rel)
 							  clauselist_selectivity(root, others, 0, JOIN_INNER, NULL));
 }
 
+typedef struct ScanCost
+{
+	double fetched; /* documents */
+	double rows;    /* that pass */
+	Cost startup;
+	Cost disk;
+	Cost cpu;
+} ScanCost;
+
 static void
-add_path_for(PlannerInfo *root, RelOptInfo *rel, List *seeks, ParamPathInfo *param, List *pathkeys, bool backward)
+cost_scan(PlannerInfo *root, RelOptInfo *rel, List *seeks, ParamPathInfo *param, ScanCost *cost)
 {
 	DocRel *private = rel->fdw_private;
-	double rows = param != NULL ? param->ppi_rows : rel->rows;
 	QualCost qual = rel->baserestrictcost;
 	double lookups = 0;
 	double fetched;
-	Cost startup;
-	Cost total;
 
 	if (seeks == NIL)
 		fetched = rel->tuples;
@@ -236,15 +245,55 @@ add_path_for(PlannerInfo *root, RelOptInfo *rel, List *seeks, ParamPathInfo *par
 		qual.startup += more.startup;
 		qual.per_tuple += more.per_tuple;
 	}
-	startup = qual.startup + rel->reltarget->cost.startup;
-	total = startup + lookups * (LOOKUP_PAGES * random_page_cost + LOOKUP_OPERATORS * cpu_operator_cost);
+	cost->fetched = fetched;
+	cost->rows = param != NULL ? param->ppi_rows : rel->rows;
+	cost->startup = qual.startup + rel->reltarget->cost.startup;
+	cost->disk = lookups * LOOKUP_PAGES * random_page_cost;
 	if (lookups == 0 || lookups < fetched)
-		total += seq_page_cost * private->bytes / BLCKSZ * fetched / rel->tuples;
-	total += fetched * (cpu_tuple_cost + qual.per_tuple) + rows * rel->reltarget->cost.per_tuple;
+		cost->disk += seq_page_cost * private->bytes / BLCKSZ * fetched / rel->tuples;
+	cost->cpu = lookups * LOOKUP_OPERATORS * cpu_operator_cost + fetched * (cpu_tuple_cost + qual.per_tuple) +
+				cost->rows * rel->reltarget->cost.per_tuple;
+}
 
-	add_path(rel, (Path *) docstore_foreignscan_path(root, rel, rows, startup, total, pathkeys,
-													 param != NULL ? param->ppi_req_outer : rel->lateral_relids,
+static void
+add_path_for(PlannerInfo *root, RelOptInfo *rel, List *seeks, ParamPathInfo *param, List *pathkeys, bool backward)
+{
+	ScanCost cost;
+
+	cost_scan(root, rel, seeks, param, &cost);
+	add_path(rel, (Path *) docstore_foreignscan_path(root, rel, cost.rows, cost.startup, cost.startup + cost.disk + cost.cpu,
+													 pathkeys, param != NULL ? param->ppi_req_outer : rel->lateral_relids,
 													 list_make1_int(backward)));
+}
+
+/* The same by several processes, which share the range. */
+static void
+add_partial_path_for(PlannerInfo *root, RelOptInfo *rel, List *pathkeys, bool backward)
+{
+	DocRel *private = rel->fdw_private;
+	Seek *first = private->seeks != NIL ? linitial(private->seeks) : NULL;
+	ForeignPath *path;
+	ScanCost cost;
+	double divisor;
+	int workers;
+
+	if (!rel->consider_parallel || !bms_is_empty(rel->lateral_relids) ||
+		(first != NULL && (first->op == SEEK_EQ || first->op == SEEK_ANY)))
+		return;
+	cost_scan(root, rel, private->seeks, NULL, &cost);
+	workers = compute_parallel_worker(rel, ceil(private->bytes / BLCKSZ * cost.fetched / rel->tuples), -1,
+									  max_parallel_workers_per_gather);
+	if (workers <= 0)
+		return;
+	/* As PostgreSQL reckons: the leader has less and less time to help. */
+	divisor = workers;
+	if (parallel_leader_participation && workers < 4)
+		divisor += 1.0 - 0.3 * workers;
+	path = docstore_foreignscan_path(root, rel, clamp_row_est(cost.rows / divisor), cost.startup,
+									 cost.startup + cost.disk + cost.cpu / divisor, pathkeys, NULL, list_make1_int(backward));
+	path->path.parallel_aware = true;
+	path->path.parallel_workers = workers;
+	add_partial_path(rel, (Path *) path);
 }
 
 static bool
@@ -349,18 +398,33 @@ id_pathkeys(PlannerInfo *root, RelOptInfo *rel, const DocTable *table, bool back
 	return root->query_pathkeys;
 }
 
+bool
+docstore_is_parallel_safe(PlannerInfo *root, RelOptInfo *rel, RangeTblEntry *rte)
+{
+	Relation relation = table_open(rte->relid, NoLock);
+	bool safe = doc_parts_allowed(doc_table_get(relation));
+
+	table_close(relation, NoLock);
+	return safe;
+}
+
 void
 docstore_get_paths(PlannerInfo *root, RelOptInfo *rel, Oid relid)
 {
 	DocRel *private = rel->fdw_private;
+	List *forward = id_pathkeys(root, rel, private->table, false);
 	List *backward = id_pathkeys(root, rel, private->table, true);
 	ParamPathInfo *lateral = NULL;
 
 	if (!bms_is_empty(rel->lateral_relids))
 		lateral = get_baserel_parampathinfo(root, rel, rel->lateral_relids);
-	add_path_for(root, rel, private->seeks, lateral, id_pathkeys(root, rel, private->table, false), false);
+	add_path_for(root, rel, private->seeks, lateral, forward, false);
+	add_partial_path_for(root, rel, forward, false);
 	if (backward != NIL)
+	{
 		add_path_for(root, rel, private->seeks, lateral, backward, true);
+		add_partial_path_for(root, rel, backward, true);
+	}
 	if (private->table->id != 0)
 		add_parameterised_paths(root, rel);
 }

@@ -25,6 +25,7 @@ typedef enum PlanPrivate
 #define PLAN_TESTS (PLAN_LOCK | PLAN_MARK) /* the scan itself tests the quals */
 
 extern void docstore_get_rel_size(PlannerInfo *root, RelOptInfo *rel, Oid relid);
+extern bool docstore_is_parallel_safe(PlannerInfo *root, RelOptInfo *rel, RangeTblEntry *rte);
 extern void docstore_get_paths(PlannerInfo *root, RelOptInfo *rel, Oid relid);
 extern ForeignScan *docstore_get_plan(PlannerInfo *root, RelOptInfo *rel, Oid relid, ForeignPath *path, List *tlist,
 									  List *clauses, Plan *outer);

@@ -24,6 +24,7 @@
 
 #include "fdw/collection.h"
 #include "fdw/mark.h"
+#include "fdw/parallel.h"
 #include "fdw/plan.h"
 #include "fdw/row.h"
 #include "fdw/seek.h"
@@ -39,9 +40,11 @@ typedef struct DocScan
 	bool show_version; /* in ctid */
 	int nops;
 	SeekOp *ops;
-	List *operands; /* ExprStates */
-	bool started;   /* range is computed; since the last rescan */
-	bool again;     /* it started before, and was told to start over */
+	List *operands;  /* ExprStates */
+	bool started;    /* range is computed; since the last rescan */
+	bool again;      /* range was computed before */
+	bool opened;     /* a cursor over it was opened; since the last rescan */
+	DocParts *parts; /* of a parallel scan, or NULL */
 	SeekRange range;
 	MemoryContext range_context; /* the range's, from the second start on */
 	int next_point;
@@ -159,9 +162,9 @@ docstore_begin_scan(ForeignScanState *node, int eflags)
 	node->fdw_state = scan;
 }
 
-/* Computes the operands of the seeks and positions the scan before its first document. */
+/* Computes the operands of the seeks, and what they mean. */
 static void
-start(ForeignScanState *node, DocScan *scan)
+compute_range(ForeignScanState *node, DocScan *scan)
 {
 	ExprContext *econtext = node->ss.ps.ps_ExprContext;
 	MemoryContext query = node->ss.ps.state->es_query_cxt;
@@ -189,14 +192,18 @@ start(ForeignScanState *node, DocScan *scan)
 		values[i] = ExecEvalExpr((ExprState *) lfirst(lc), econtext, &nulls[i]);
 	}
 	doc_seek_range(scan->collection.storage, scan->ops, scan->nops, values, nulls, &scan->range);
+	scan->again = true;
 	MemoryContextSwitchTo(old);
+}
 
+static void
+start(ForeignScanState *node, DocScan *scan)
+{
+	compute_range(node, scan);
 	scan->next_point = 0;
-	if (scan->range.points || scan->range.nothing)
-		return;
-	if (scan->predicate != NULL)
+	scan->opened = false;
+	if (scan->predicate != NULL && !scan->range.points && !scan->range.nothing)
 		docstore_predicate_range(scan->predicate);
-	doc_cursor_open(scan->cursor, scan->range.lower, scan->range.upper);
 }
 
 /* The next document into scan->row; false at the end. */
@@ -224,35 +231,56 @@ next_point(DocScan *scan)
 	return false;
 }
 
+/* The cursor before the range's, or its next part's, first document; false if there is none left. */
+static bool
+open_next(DocScan *scan)
+{
+	LsmSlice lower = scan->range.lower;
+	LsmSlice upper = scan->range.upper;
+
+	if (scan->range.nothing)
+		return false;
+	if (scan->parts != NULL ? !doc_parts_next(scan->parts, &scan->range, scan->backward, &lower, &upper) : scan->opened)
+		return false;
+	scan->opened = true;
+	doc_cursor_open(scan->cursor, lower, upper);
+	return true;
+}
+
 static bool
 next_in_range(DocScan *scan)
 {
-	LsmScan *at = scan->cursor->scan;
-
-	if (at == NULL)
-		return false;
-	if (!scan->started)
+	for (;;)
 	{
-		if (scan->backward)
-			lsm_scan_last(at);
+		LsmScan *at = scan->cursor->scan;
+
+		if (at != NULL)
+		{
+			if (scan->backward)
+				lsm_scan_prev(at);
+			else
+				lsm_scan_next(at);
+		}
 		else
-			lsm_scan_first(at);
-	}
-	else if (scan->backward)
-		lsm_scan_prev(at);
-	else
-		lsm_scan_next(at);
-
-	if (at->valid)
-	{
-		doc_row_set(&scan->row, document_key_id(at->key), at->version.seq, at->value);
+		{
+			if (!open_next(scan))
+				return false;
+			at = scan->cursor->scan;
+			if (scan->backward)
+				lsm_scan_last(at);
+			else
+				lsm_scan_first(at);
+		}
+		if (at->valid)
+		{
+			doc_row_set(&scan->row, document_key_id(at->key), at->version.seq, at->value);
+			lsm_scan_release(at);
+			return true;
+		}
 		lsm_scan_release(at);
-		return true;
+		docstore_check(at->status, &at->err);
+		doc_cursor_close(scan->cursor);
 	}
-	lsm_scan_release(at);
-	docstore_check(at->status, &at->err);
-	doc_cursor_close(scan->cursor);
-	return false;
 }
 
 static bool
@@ -356,7 +384,6 @@ docstore_rescan(ForeignScanState *node)
 	DocScan *scan = node->fdw_state;
 
 	doc_cursor_close(scan->cursor);
-	scan->again |= scan->started;
 	scan->started = false;
 }
 
@@ -371,4 +398,36 @@ docstore_end_scan(ForeignScanState *node)
 	free_buffers(scan);
 	if (scan->mark != NULL)
 		doc_mark_close(scan->mark);
+}
+
+/* ---- by several processes ---- */
+
+Size
+docstore_estimate_dsm(ForeignScanState *node, ParallelContext *context)
+{
+	return doc_parts_size(context->nworkers);
+}
+
+void
+docstore_initialize_dsm(ForeignScanState *node, ParallelContext *context, void *memory)
+{
+	DocScan *scan = node->fdw_state;
+
+	compute_range(node, scan);
+	scan->parts = memory;
+	doc_parts_init(scan->parts, context->nworkers, &scan->range);
+}
+
+void
+docstore_reinitialize_dsm(ForeignScanState *node, ParallelContext *context, void *memory)
+{
+	docstore_initialize_dsm(node, context, memory);
+}
+
+void
+docstore_initialize_worker(ForeignScanState *node, shm_toc *toc, void *memory)
+{
+	DocScan *scan = node->fdw_state;
+
+	scan->parts = memory;
 }

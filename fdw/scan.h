@@ -6,6 +6,7 @@
 
 #include "postgres.h"
 
+#include "access/parallel.h"
 #include "foreign/fdwapi.h"
 #include "utils/snapshot.h"
 
@@ -31,5 +32,9 @@ extern void docstore_begin_scan(ForeignScanState *node, int eflags);
 extern TupleTableSlot *docstore_iterate_scan(ForeignScanState *node);
 extern void docstore_rescan(ForeignScanState *node);
 extern void docstore_end_scan(ForeignScanState *node);
+extern Size docstore_estimate_dsm(ForeignScanState *node, ParallelContext *context);
+extern void docstore_initialize_dsm(ForeignScanState *node, ParallelContext *context, void *memory);
+extern void docstore_reinitialize_dsm(ForeignScanState *node, ParallelContext *context, void *memory);
+extern void docstore_initialize_worker(ForeignScanState *node, shm_toc *toc, void *memory);
 
 #endif

@@ -148,7 +148,7 @@ SELECT count(*) FROM accounts WHERE id LIKE 'L%';
 ROLLBACK;
 SELECT count(*) FROM accounts WHERE id LIKE 'L%';
 
--- Parallel plans: workers read tables, documents are read by the leader, uncommitted ones, too.
+-- Parallel plans: workers read tables and documents, uncommitted ones, too.
 CREATE TABLE many AS SELECT i, 'p' || i % 100 AS account FROM generate_series(1, 20000) AS i;
 ANALYZE many;
 SET parallel_setup_cost = 0;

@@ -1,0 +1,26 @@
+/*
+ * parallel.h - one scan by several processes: parts of its range, handed out one after the other.
+ *
+ * Each process reads its parts in the scan's order, and they are handed out in that
+ * order: what one process returns is sorted.
+ */
+#ifndef DOCSTORE_PARALLEL_H
+#define DOCSTORE_PARALLEL_H
+
+#include "postgres.h"
+
+#include "fdw/seek.h"
+
+/* In the query's shared memory. */
+typedef struct DocParts DocParts;
+
+extern Size doc_parts_size(int workers);
+/* Cuts the range, which is not one of points; all begin anew. */
+extern void doc_parts_init(DocParts *parts, int workers, const SeekRange *range);
+/* The next part's bounds, which borrow from parts and range; false if there is none left. */
+extern bool doc_parts_next(DocParts *parts, const SeekRange *range, bool backward, LsmSlice *lower, LsmSlice *upper);
+
+/* Can every value of a table's typed columns be made in a worker process? */
+extern bool doc_parts_allowed(const DocTable *table);
+
+#endif
