@@ -7,6 +7,8 @@
  *     Order: id DESC            only when backwards
  *     Locks Documents: true     of an UPDATE's or DELETE's target with row triggers
  *     Filter: ...               where that is the scan's own work (PLAN_TESTS)
+ *     Extracted: n, totals.grand  VERBOSE: the fields that are made into columns
+ *     Batch Size: 64            VERBOSE, of an INSERT: rows that are written together
  */
 #include "postgres.h"
 
@@ -16,9 +18,39 @@
 #include "nodes/nodeFuncs.h"
 #include "utils/ruleutils.h"
 
+#include "fdw/modify.h"
+#include "fdw/option.h"
 #include "fdw/plan.h"
 #include "fdw/seek.h"
 #include "store/compat.h"
+
+/* The fields that a scan takes out of documents, as paths. */
+static void
+explain_fields(ForeignScanState *node, ExplainState *es)
+{
+	ForeignScan *plan = (ForeignScan *) node->ss.ps.plan;
+	DocTable *table = doc_table_get(node->ss.ss_currentRelation);
+	List *paths = NIL;
+	ListCell *lc;
+
+	foreach (lc, (List *) list_nth(plan->fdw_private, PLAN_COLUMNS))
+	{
+		DocColumn *column = &table->columns[lfirst_int(lc) - 1];
+
+		if (column->role == DOC_ROLE_FIELD)
+			paths = lappend(paths, doc_path_text(column->path));
+	}
+	if (paths != NIL)
+		ExplainPropertyList("Extracted", paths, es);
+}
+
+void
+docstore_explain_modify(ModifyTableState *mtstate, ResultRelInfo *rri, List *private, int subplan_index, ExplainState *es)
+{
+	if (es->verbose && mtstate->operation == CMD_INSERT &&
+		((ModifyTable *) mtstate->ps.plan)->onConflictAction == ONCONFLICT_NONE)
+		ExplainPropertyInteger("Batch Size", NULL, docstore_batch_size(rri), es);
+}
 
 void
 docstore_explain_scan(ForeignScanState *node, ExplainState *es)
@@ -48,6 +80,8 @@ docstore_explain_scan(ForeignScanState *node, ExplainState *es)
 		ExplainPropertyText(points ? "Seek" : "Range", text.data, es);
 	if (flags & PLAN_BACKWARD)
 		ExplainPropertyText("Order", "id DESC", es);
+	if (es->verbose)
+		explain_fields(node, es);
 	if (flags & PLAN_LOCK)
 		ExplainPropertyBool("Locks Documents", true, es);
 	if ((flags & PLAN_TESTS) && plan->fdw_recheck_quals != NIL)

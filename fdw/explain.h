@@ -11,5 +11,7 @@
 #include "store/compat.h"
 
 extern void docstore_explain_scan(ForeignScanState *node, ExplainState *es);
+extern void docstore_explain_modify(ModifyTableState *mtstate, ResultRelInfo *rri, List *private, int subplan_index,
+									ExplainState *es);
 
 #endif

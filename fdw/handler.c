@@ -43,6 +43,7 @@ docstore_collection_routine(FdwRoutine *routine)
 	routine->IsForeignRelUpdatable = docstore_is_updatable;
 
 	routine->ExplainForeignScan = docstore_explain_scan;
+	routine->ExplainForeignModify = docstore_explain_modify;
 	routine->AnalyzeForeignTable = docstore_analyze;
 	routine->ImportForeignSchema = docstore_import_schema;
 	routine->IsForeignScanParallelSafe = docstore_is_parallel_safe;

@@ -334,13 +334,15 @@ docstore_exec_insert(EState *estate, ResultRelInfo *rri, TupleTableSlot *slot, T
 int
 docstore_batch_size(ResultRelInfo *rri)
 {
+	/* Of an EXPLAIN there is nothing more to know. */
 	DocModify *modify = rri->ri_FdwState;
+	DocTable *table = modify != NULL ? modify->table : doc_table_get(rri->ri_RelationDesc);
 	TriggerDesc *triggers = rri->ri_TrigDesc;
 
-	if (modify == NULL || modify->skip || row_wanted(rri, CMD_INSERT) || row_checked(rri, modify->table) ||
-		(triggers != NULL && triggers->trig_insert_before_row))
+	if ((modify != NULL && (modify->skip || modify->mtstate->mt_transition_capture != NULL)) ||
+		row_wanted(rri, CMD_INSERT) || (triggers != NULL && triggers->trig_insert_before_row))
 		return 1;
-	return DOCSTORE_MAX_BATCH;
+	return table->batch_size;
 }
 
 TupleTableSlot **
@@ -367,6 +369,13 @@ docstore_exec_batch_insert(EState *estate, ResultRelInfo *rri, TupleTableSlot **
 		check_unwritable(modify, slots[i]);
 		slot_id(modify->table, slots[i], modify->collection.storage, &keys[in]);
 		docs[in] = doc_build_new(modify->table, slots[i]);
+		if (row_checked(rri, modify->table))
+		{
+			/* Shown in the row's own memory, which the next one uses again. */
+			Jsonb *shown = show_and_check(modify, estate, rri, CMD_INSERT, slots[i], &keys[in], now, docs[in]);
+
+			docs[in] = memcpy(palloc(VARSIZE(shown)), shown, VARSIZE(shown));
+		}
 		bytes += VARSIZE_ANY(docs[in]);
 		in++;
 		if (in == DOCSTORE_MAX_BATCH || i == n - 1 || bytes > docstore_batch_bytes())

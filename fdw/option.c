@@ -13,15 +13,20 @@
 #include "access/table.h"
 #include "catalog/pg_attribute.h"
 #include "catalog/pg_collation.h"
+#include "catalog/pg_foreign_server.h"
 #include "catalog/pg_foreign_table.h"
 #include "catalog/pg_type.h"
 #include "commands/defrem.h"
 #include "foreign/foreign.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/syscache.h"
+
+#include "fdw/write.h"
 
 typedef struct TableEntry
 {
@@ -33,14 +38,69 @@ static HTAB *tables;
 
 PG_FUNCTION_INFO_V1(docstore_fdw_validator);
 
+/* Which option is whose. */
+static const struct
+{
+	Oid catalog;
+	const char *name;
+} valid_options[] = {
+	{ForeignTableRelationId, "collection"},
+	{ForeignTableRelationId, "view"},
+	{ForeignTableRelationId, "batch_size"},
+	{ForeignServerRelationId, "batch_size"},
+	{AttributeRelationId, "path"},
+};
+
+static void
+check_option(Oid catalog, const char *name)
+{
+	StringInfoData valid;
+
+	initStringInfo(&valid);
+	for (int i = 0; i < lengthof(valid_options); i++)
+	{
+		if (valid_options[i].catalog != catalog)
+			continue;
+		if (strcmp(valid_options[i].name, name) == 0)
+			return;
+		appendStringInfo(&valid, "%s%s", valid.len > 0 ? ", " : "", valid_options[i].name);
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_FDW_INVALID_OPTION_NAME),
+			 errmsg("invalid option \"%s\"", name),
+			 valid.len > 0 ? errhint("Valid options in this context are: %s.", valid.data)
+						   : errhint("There are no valid options in this context.")));
+}
+
+/* what: collection or view. */
+static void
+check_name(const char *what, const char *name)
+{
+	if (name[0] == '\0' || strlen(name) >= NAMEDATALEN)
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_INVALID_STRING_FORMAT),
+				 errmsg("invalid %s name \"%s\"", what, name),
+				 errhint("A %s's name has 1 to %d bytes.", what, NAMEDATALEN - 1)));
+}
+
+static int
+parse_batch_size(const char *text)
+{
+	int size;
+
+	if (!parse_int(text, &size, 0, NULL) || size < 1 || size > DOCSTORE_MAX_BATCH)
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_INVALID_STRING_FORMAT),
+				 errmsg("invalid value \"%s\" for option \"batch_size\"", text),
+				 errhint("It is a number from 1 to %d.", DOCSTORE_MAX_BATCH)));
+	return size;
+}
+
 Datum
 docstore_fdw_validator(PG_FUNCTION_ARGS)
 {
 	List *options = untransformRelOptions(PG_GETARG_DATUM(0));
 	Oid catalog = PG_GETARG_OID(1);
-	const char *valid = catalog == ForeignTableRelationId ? "collection, view"
-						: catalog == AttributeRelationId  ? "path"
-														  : NULL;
 	int shown = 0;
 	ListCell *lc;
 
@@ -48,24 +108,14 @@ docstore_fdw_validator(PG_FUNCTION_ARGS)
 	{
 		DefElem *def = lfirst(lc);
 
-		if (!(catalog == ForeignTableRelationId && (strcmp(def->defname, "collection") == 0 || strcmp(def->defname, "view") == 0)) &&
-			!(catalog == AttributeRelationId && strcmp(def->defname, "path") == 0))
-			ereport(ERROR,
-					(errcode(ERRCODE_FDW_INVALID_OPTION_NAME),
-					 errmsg("invalid option \"%s\"", def->defname),
-					 valid != NULL ? errhint("Valid options in this context are: %s.", valid)
-								   : errhint("There are no valid options in this context.")));
-		if (catalog == AttributeRelationId)
+		check_option(catalog, def->defname);
+		if (strcmp(def->defname, "path") == 0)
 			(void) doc_path_parse(defGetString(def));
+		else if (strcmp(def->defname, "batch_size") == 0)
+			(void) parse_batch_size(defGetString(def));
 		else
 		{
-			const char *name = defGetString(def);
-
-			if (name[0] == '\0' || strlen(name) >= NAMEDATALEN)
-				ereport(ERROR,
-						(errcode(ERRCODE_FDW_INVALID_STRING_FORMAT),
-						 errmsg("invalid %s name \"%s\"", def->defname, name),
-						 errhint("A %s's name has 1 to %d bytes.", def->defname, NAMEDATALEN - 1)));
+			check_name(def->defname, defGetString(def));
 			shown++;
 		}
 	}
@@ -103,6 +153,13 @@ invalidate(Datum arg, Oid relid)
 		if (table->users == 0)
 			table_free(table);
 	}
+}
+
+/* A server's options count for all its tables. */
+static void
+invalidate_all(Datum arg, int cache, uint32 hash)
+{
+	invalidate(arg, InvalidOid);
 }
 
 static void
@@ -200,18 +257,25 @@ describe(Relation relation)
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "docstore foreign table", ALLOCSET_SMALL_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
 	DocTable *table = palloc0(sizeof(DocTable));
+	ForeignTable *foreign;
 	char *collection;
+	char *batch_size;
 
 	table->context = context;
 	table->relid = RelationGetRelid(relation);
 	table->owner = relation->rd_rel->relowner;
 	table->name = pstrdup(RelationGetRelationName(relation));
-	collection = find_option(GetForeignTable(table->relid)->options, "collection");
+	foreign = GetForeignTable(table->relid);
+	collection = find_option(foreign->options, "collection");
 	if (collection == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_FDW_DYNAMIC_PARAMETER_VALUE_NEEDED),
 				 errmsg("foreign table \"%s\" has no option \"collection\"", table->name)));
 	table->collection = pstrdup(collection);
+	batch_size = find_option(foreign->options, "batch_size");
+	if (batch_size == NULL)
+		batch_size = find_option(GetForeignServer(foreign->serverid)->options, "batch_size");
+	table->batch_size = batch_size != NULL ? parse_batch_size(batch_size) : DOCSTORE_MAX_BATCH;
 	table->natts = desc->natts;
 	table->columns = palloc0(desc->natts * sizeof(DocColumn));
 	for (int i = 0; i < desc->natts; i++)
@@ -244,6 +308,7 @@ doc_table_get(Relation relation)
 		ctl.entrysize = sizeof(TableEntry);
 		tables = hash_create("docstore foreign tables", 64, &ctl, HASH_ELEM | HASH_BLOBS);
 		CacheRegisterRelcacheCallback(invalidate, (Datum) 0);
+		CacheRegisterSyscacheCallback(FOREIGNSERVEROID, invalidate_all, (Datum) 0);
 	}
 	callback = palloc(sizeof(MemoryContextCallback));
 	entry = hash_search(tables, &relid, HASH_FIND, NULL);

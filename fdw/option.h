@@ -48,6 +48,7 @@ typedef struct DocTable
 	Oid id_collation;
 	bool doc_is_json; /* json, not jsonb */
 	bool constrained; /* has constraints that this wrapper must check (all but NOT NULL on id) */
+	int batch_size;   /* rows that an INSERT writes together */
 	int nfields;
 	int natts;
 	DocColumn *columns; /* natts */

@@ -8,10 +8,14 @@
 
 #include "fdw/path.h"
 
+#include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 
 #include "store/compat.h"
+
+/* What a name holds in quotes only. */
+#define SPECIAL ".[]\" \t\r\n\v\f"
 
 static pg_noreturn void
 bad_path(const char *text, const char *at, const char *what)
@@ -89,13 +93,14 @@ doc_path_parse(const char *text)
 					}
 					step->name[step->len++] = *p++;
 				}
+				step->name[step->len] = '\0';
 				p++;
 			}
 			else
 			{
 				const char *start = p;
 
-				while (*p != '\0' && strchr(".[]\" \t\r\n\v\f", *p) == NULL)
+				while (*p != '\0' && strchr(SPECIAL, *p) == NULL)
 					p++;
 				if (p == start)
 					bad_path(text, p, "a name is expected");
@@ -106,6 +111,40 @@ doc_path_parse(const char *text)
 		path->nsteps++;
 	}
 	return path;
+}
+
+char *
+doc_path_text(const DocPath *path)
+{
+	StringInfoData text;
+
+	initStringInfo(&text);
+	for (int i = 0; i < path->nsteps; i++)
+	{
+		const DocPathStep *step = &path->steps[i];
+
+		if (step->name == NULL)
+		{
+			appendStringInfo(&text, "[%u]", step->index);
+			continue;
+		}
+		if (i > 0)
+			appendStringInfoChar(&text, '.');
+		if (step->len > 0 && strpbrk(step->name, SPECIAL) == NULL)
+		{
+			appendStringInfoString(&text, step->name);
+			continue;
+		}
+		appendStringInfoChar(&text, '"');
+		for (int j = 0; j < step->len; j++)
+		{
+			if (step->name[j] == '"')
+				appendStringInfoChar(&text, '"');
+			appendStringInfoChar(&text, step->name[j]);
+		}
+		appendStringInfoChar(&text, '"');
+	}
+	return text.data;
 }
 
 DocPath *

@@ -36,6 +36,8 @@ typedef struct DocPath
 extern DocPath *doc_path_parse(const char *text);
 /* The path that is one name. */
 extern DocPath *doc_path_of_name(const char *name);
+/* As it may be written. */
+extern char *doc_path_text(const DocPath *path);
 /* Points *value into the document; false if there is nothing at the path. */
 extern bool doc_path_get(const DocPath *path, JsonbContainer *root, JsonbValue *value);
 /*
