@@ -24,6 +24,8 @@
 
 /* ---- opening ---- */
 
+_Thread_local LsmReadCounts lsm_read_counts;
+
 LsmStatus
 lsm_table_corrupt(const LsmTable *table, uint64_t offset, const char *text, LsmError *err)
 {
@@ -321,9 +323,11 @@ fetch_block(LsmTable *table, LsmBlockHandle handle, Block *block, LsmError *err)
 					lsm_cache_get(table->cache, table->env, table->number, handle.offset, &block->pin);
 	if (block->pinned)
 	{
+		lsm_read_counts.blocks_cached++;
 		block->contents = block->pin.block;
 		return LSM_OK;
 	}
+	lsm_read_counts.blocks_read++;
 	status = lsm_block_read(table->file, table->end, handle, &block->stored, &block->plain, &block->contents, err);
 	if (status == LSM_OK && table->cache != NULL)
 		lsm_cache_put(table->cache, table->env, table->number, handle.offset, block->contents, true);
@@ -432,8 +436,12 @@ lsm_table_get(LsmTable *table, LsmSlice user_key, uint64_t max_seq, LsmVisit vis
 	{
 		if (table->filter_contents.data == NULL || lsm_filter_may_match(&table->filter, handle.offset, user_key))
 			status = get_from(table, &index, handle, target, visit, arg, stopped, err);
-		else if (filtered != NULL)
-			*filtered = true;
+		else
+		{
+			lsm_read_counts.filtered++;
+			if (filtered != NULL)
+				*filtered = true;
+		}
 	}
 	lsm_block_iter_free(&index);
 	if (key != space)

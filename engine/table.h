@@ -26,6 +26,15 @@ typedef struct LsmTableProps
 	bool known;         /* false for a file without that meta block (LevelDB's) */
 } LsmTableProps;
 
+/* What this thread has read out of tables so far; who wants to know about a piece of work takes the difference. */
+typedef struct LsmReadCounts
+{
+	uint64_t blocks_read;   /* from files */
+	uint64_t blocks_cached; /* found in the block cache */
+	uint64_t filtered;      /* tables that a lookup's filter ruled out */
+} LsmReadCounts;
+extern _Thread_local LsmReadCounts lsm_read_counts;
+
 /* cache may be NULL.  `number` names the file (tries .ldb, then .sst) and keys the cache. */
 extern LsmStatus lsm_table_open(LsmEnv *env, LsmCache *cache, uint64_t number, uint64_t file_size,
 								LsmTable **table, LsmError *err);

@@ -92,9 +92,11 @@ read_block(TableIter *self, LsmBlockHandle handle, LsmSlice *contents)
 		bool copied = lsm_buf_set(&self->plain, pin.block.data, pin.block.len);
 
 		lsm_cache_unpin(table->cache, table->env, &pin);
+		lsm_read_counts.blocks_cached++;
 		*contents = lsm_buf_slice(&self->plain);
 		return copied ? LSM_OK : lsm_table_no_memory(table, &self->pub.err);
 	}
+	lsm_read_counts.blocks_read++;
 	status = fill_window(self, handle);
 	if (status == LSM_OK)
 		status = lsm_block_check(table->file->name, handle,

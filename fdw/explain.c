@@ -8,6 +8,7 @@
  *     Locks Documents: true     of an UPDATE's or DELETE's target with row triggers
  *     Filter: ...               where that is the scan's own work (PLAN_TESTS)
  *     Extracted: n, totals.grand  VERBOSE: the fields that are made into columns
+ *     Blocks: hit=3 read=1, filters ruled out 2   ANALYZE, BUFFERS: of table files
  *     Batch Size: 64            VERBOSE, of an INSERT: rows that are written together
  */
 #include "postgres.h"
@@ -21,8 +22,29 @@
 #include "fdw/modify.h"
 #include "fdw/option.h"
 #include "fdw/plan.h"
+#include "fdw/scan.h"
 #include "fdw/seek.h"
 #include "store/compat.h"
+
+static void
+explain_reads(ForeignScanState *node, ExplainState *es)
+{
+	LsmReadCounts counts;
+
+	if (!es->buffers || !docstore_scan_counts(node, &counts))
+		return;
+	if (es->format == EXPLAIN_FORMAT_TEXT)
+		ExplainPropertyText("Blocks",
+							psprintf("hit=%llu read=%llu, filters ruled out %llu", (unsigned long long) counts.blocks_cached,
+									 (unsigned long long) counts.blocks_read, (unsigned long long) counts.filtered),
+							es);
+	else
+	{
+		ExplainPropertyInteger("Block Hits", NULL, (int64) counts.blocks_cached, es);
+		ExplainPropertyInteger("Block Reads", NULL, (int64) counts.blocks_read, es);
+		ExplainPropertyInteger("Ruled Out by Filters", NULL, (int64) counts.filtered, es);
+	}
+}
 
 /* The fields that a scan takes out of documents, as paths. */
 static void
@@ -93,4 +115,5 @@ docstore_explain_scan(ForeignScanState *node, ExplainState *es)
 			ExplainPropertyFloat("Rows Removed by Filter", NULL,
 								 node->ss.ps.instrument->nfiltered1 / Max(node->ss.ps.instrument->nloops, 1), 0, es);
 	}
+	explain_reads(node, es);
 }

@@ -51,4 +51,5 @@ docstore_collection_routine(FdwRoutine *routine)
 	routine->InitializeDSMForeignScan = docstore_initialize_dsm;
 	routine->ReInitializeDSMForeignScan = docstore_reinitialize_dsm;
 	routine->InitializeWorkerForeignScan = docstore_initialize_worker;
+	routine->ShutdownForeignScan = docstore_shutdown_scan;
 }

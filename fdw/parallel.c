@@ -14,6 +14,8 @@ struct DocParts
 {
 	pg_atomic_uint32 next;
 	uint32 nparts;
+	pg_atomic_uint64 blocks_read;
+	pg_atomic_uint64 blocks_cached;
 	char keys[FLEXIBLE_ARRAY_MEMBER]; /* where they are cut, as lsm_range_split makes them */
 };
 
@@ -58,6 +60,27 @@ doc_parts_init(DocParts *parts, int workers, const SeekRange *range)
 	docstore_check(status, &err);
 	parts->nparts = range->nothing ? 0 : cuts + 1;
 	pg_atomic_init_u32(&parts->next, 0);
+	pg_atomic_init_u64(&parts->blocks_read, 0);
+	pg_atomic_init_u64(&parts->blocks_cached, 0);
+}
+
+void
+doc_parts_add(DocParts *parts, LsmReadCounts *counts)
+{
+	pg_atomic_fetch_add_u64(&parts->blocks_read, (int64) counts->blocks_read);
+	pg_atomic_fetch_add_u64(&parts->blocks_cached, (int64) counts->blocks_cached);
+	memset(counts, 0, sizeof(*counts));
+}
+
+/* Ranges have no use for filters. */
+LsmReadCounts
+doc_parts_counts(DocParts *parts)
+{
+	LsmReadCounts counts = {0};
+
+	counts.blocks_read = pg_atomic_read_u64(&parts->blocks_read);
+	counts.blocks_cached = pg_atomic_read_u64(&parts->blocks_cached);
+	return counts;
 }
 
 bool

@@ -20,6 +20,10 @@ extern void doc_parts_init(DocParts *parts, int workers, const SeekRange *range)
 /* The next part's bounds, which borrow from parts and range; false if there is none left. */
 extern bool doc_parts_next(DocParts *parts, const SeekRange *range, bool backward, LsmSlice *lower, LsmSlice *upper);
 
+/* Adds to what all processes together have read, and empties counts; gives it out. */
+extern void doc_parts_add(DocParts *parts, LsmReadCounts *counts);
+extern LsmReadCounts doc_parts_counts(DocParts *parts);
+
 /* Can every value of a table's typed columns be made in a worker process? */
 extern bool doc_parts_allowed(const DocTable *table);
 

@@ -45,6 +45,7 @@ typedef struct DocScan
 	bool again;      /* range was computed before */
 	bool opened;     /* a cursor over it was opened; since the last rescan */
 	DocParts *parts; /* of a parallel scan, or NULL */
+	bool worker;     /* ... and this is not its leader */
 	SeekRange range;
 	MemoryContext range_context; /* the range's, from the second start on */
 	int next_point;
@@ -55,6 +56,8 @@ typedef struct DocScan
 	DocWriter writer;        /* to lock with */
 	DocMark *mark;           /* where rows are remembered, or NULL */
 	DocPredicate *predicate; /* SERIALIZABLE, or NULL */
+	bool counting;           /* EXPLAIN (ANALYZE, BUFFERS) */
+	LsmReadCounts counts;    /* what was read */
 } DocScan;
 
 /* ---- cursors ---- */
@@ -138,6 +141,7 @@ docstore_begin_scan(ForeignScanState *node, int eflags)
 	scan->predicate = docstore_predicate_new(scan->collection.storage, estate->es_snapshot, &scan->cursor->read);
 	scan->backward = (flags & PLAN_BACKWARD) != 0;
 	scan->tests = (flags & PLAN_TESTS) != 0;
+	scan->counting = (estate->es_instrument & INSTRUMENT_BUFFERS) != 0;
 	scan->show_version = (flags & PLAN_VERSION) != 0;
 	scan->nops = list_length(ops);
 	scan->ops = palloc(Max(scan->nops, 1) * sizeof(SeekOp));
@@ -284,7 +288,7 @@ next_in_range(DocScan *scan)
 }
 
 static bool
-fetch(ForeignScanState *node, DocScan *scan)
+fetch_next(ForeignScanState *node, DocScan *scan)
 {
 	bool found;
 
@@ -294,6 +298,21 @@ fetch(ForeignScanState *node, DocScan *scan)
 	scan->started = true;
 	if (scan->predicate != NULL)
 		docstore_predicate_check(scan->predicate);
+	return found;
+}
+
+static bool
+fetch(ForeignScanState *node, DocScan *scan)
+{
+	LsmReadCounts before = lsm_read_counts;
+	bool found;
+
+	if (!scan->counting)
+		return fetch_next(node, scan);
+	found = fetch_next(node, scan);
+	scan->counts.blocks_read += lsm_read_counts.blocks_read - before.blocks_read;
+	scan->counts.blocks_cached += lsm_read_counts.blocks_cached - before.blocks_cached;
+	scan->counts.filtered += lsm_read_counts.filtered - before.filtered;
 	return found;
 }
 
@@ -418,9 +437,20 @@ docstore_initialize_dsm(ForeignScanState *node, ParallelContext *context, void *
 	doc_parts_init(scan->parts, context->nworkers, &scan->range);
 }
 
+/* What the workers of this round have read, to the leader's own. */
+static void
+collect_counts(DocScan *scan)
+{
+	LsmReadCounts others = doc_parts_counts(scan->parts);
+
+	scan->counts.blocks_read += others.blocks_read;
+	scan->counts.blocks_cached += others.blocks_cached;
+}
+
 void
 docstore_reinitialize_dsm(ForeignScanState *node, ParallelContext *context, void *memory)
 {
+	collect_counts(node->fdw_state);
 	docstore_initialize_dsm(node, context, memory);
 }
 
@@ -430,4 +460,34 @@ docstore_initialize_worker(ForeignScanState *node, shm_toc *toc, void *memory)
 	DocScan *scan = node->fdw_state;
 
 	scan->parts = memory;
+	scan->worker = true;
+}
+
+/*
+ * The shared memory is about to go.  Workers come here before the leader sees the end of their rows, so a leader that
+ * has read everything finds all figures; one that stops early misses some.
+ */
+void
+docstore_shutdown_scan(ForeignScanState *node)
+{
+	DocScan *scan = node->fdw_state;
+
+	if (scan == NULL || scan->parts == NULL)
+		return;
+	if (scan->worker)
+		doc_parts_add(scan->parts, &scan->counts);
+	else
+		collect_counts(scan);
+	scan->parts = NULL;
+}
+
+bool
+docstore_scan_counts(ForeignScanState *node, LsmReadCounts *counts)
+{
+	DocScan *scan = node->fdw_state;
+
+	if (scan == NULL || !scan->counting)
+		return false;
+	*counts = scan->counts;
+	return true;
 }

@@ -36,5 +36,8 @@ extern Size docstore_estimate_dsm(ForeignScanState *node, ParallelContext *conte
 extern void docstore_initialize_dsm(ForeignScanState *node, ParallelContext *context, void *memory);
 extern void docstore_reinitialize_dsm(ForeignScanState *node, ParallelContext *context, void *memory);
 extern void docstore_initialize_worker(ForeignScanState *node, shm_toc *toc, void *memory);
+extern void docstore_shutdown_scan(ForeignScanState *node);
+/* What the scan has read, by all its processes; false if nobody wanted to know (EXPLAIN's option BUFFERS). */
+extern bool docstore_scan_counts(ForeignScanState *node, LsmReadCounts *counts);
 
 #endif

@@ -113,6 +113,12 @@ import_schema(ImportForeignSchemaStmt *stmt, Oid server)
 	return statements;
 }
 
+static bool
+is_parallel_safe(PlannerInfo *root, RelOptInfo *rel, RangeTblEntry *rte)
+{
+	return view_of_relation(rte->relid) == NULL && collections.IsForeignScanParallelSafe(root, rel, rte);
+}
+
 Datum
 docstore_fdw_handler(PG_FUNCTION_ARGS)
 {
@@ -130,7 +136,6 @@ docstore_fdw_handler(PG_FUNCTION_ARGS)
 	views.ReScanForeignScan = view_rescan;
 	views.EndForeignScan = view_end_scan;
 	views.ExplainForeignScan = view_explain_scan;
-	views.IsForeignScanParallelSafe = collections.IsForeignScanParallelSafe;
 
 	routine->GetForeignRelSize = get_rel_size;
 	routine->BeginForeignScan = begin_scan;
@@ -140,5 +145,6 @@ docstore_fdw_handler(PG_FUNCTION_ARGS)
 	routine->ExecForeignTruncate = exec_truncate;
 	routine->AnalyzeForeignTable = analyze;
 	routine->ImportForeignSchema = import_schema;
+	routine->IsForeignScanParallelSafe = is_parallel_safe;
 	PG_RETURN_POINTER(routine);
 }
