@@ -79,7 +79,7 @@
 #define docstore_slot_invalidated(slot) (!XLogRecPtrIsInvalid((slot)->data.invalidated_at))
 #endif
 
-/* ---- planner (fdw/plan.c, fdw/seek.c) ---- */
+/* ---- planner (fdw/plan.c, fdw/seek.c, view/seek.c) ---- */
 
 /* Pathkeys for one expression of a relation, made only if an equivalence class for it exists. */
 #if PG_VERSION_NUM >= 160000
@@ -106,6 +106,21 @@
 #define docstore_array_length(root, node) estimate_array_length(node)
 #endif
 
+/* The comparison that a row comparison makes. */
+#if PG_VERSION_NUM >= 180000
+#define DOCSTORE_ROW_LT COMPARE_LT
+#define DOCSTORE_ROW_LE COMPARE_LE
+#define DOCSTORE_ROW_GE COMPARE_GE
+#define DOCSTORE_ROW_GT COMPARE_GT
+#define docstore_row_comparison(expr) ((expr)->cmptype)
+#else
+#define DOCSTORE_ROW_LT ROWCOMPARE_LT
+#define DOCSTORE_ROW_LE ROWCOMPARE_LE
+#define DOCSTORE_ROW_GE ROWCOMPARE_GE
+#define DOCSTORE_ROW_GT ROWCOMPARE_GT
+#define docstore_row_comparison(expr) ((expr)->rctype)
+#endif
+
 /* Does a collation order bytewise? */
 #if PG_VERSION_NUM >= 180000
 #include "utils/pg_locale.h"
@@ -122,7 +137,6 @@
 #define docstore_owns_extension(extension, role) object_ownercheck(ExtensionRelationId, extension, role)
 #include "catalog/pg_foreign_server.h"
 #define docstore_owns_relation(relid, role) object_ownercheck(RelationRelationId, relid, role)
-#define docstore_owns_database(database, role) object_ownercheck(DatabaseRelationId, database, role)
 #define docstore_server_aclcheck(server, role, mode) object_aclcheck(ForeignServerRelationId, server, role, mode)
 #define docstore_check_can_be_role(member, role) check_can_set_role(member, role)
 #else
@@ -130,8 +144,14 @@
 #define docstore_owns_extension(extension, role) pg_extension_ownercheck(extension, role)
 #define docstore_check_can_be_role(member, role) check_is_member_of_role(member, role)
 #define docstore_owns_relation(relid, role) pg_class_ownercheck(relid, role)
-#define docstore_owns_database(database, role) pg_database_ownercheck(database, role)
 #define docstore_server_aclcheck(server, role, mode) pg_foreign_server_aclcheck(server, role, mode)
+#endif
+
+/* ---- values (view/key.c) ---- */
+
+/* Macros for variable-length values have a header of their own since 16. */
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
 #endif
 
 /* ---- executor (view/wait.c) ---- */

@@ -37,6 +37,8 @@
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
+#include "store/compat.h"
+
 #define MARK_NULL_FIRST 0x00
 #define MARK_VALUE 0x01
 #define MARK_NULL_LAST 0x02

@@ -8,8 +8,9 @@
 
 #include "postgres.h"
 
-#include "commands/explain.h"
 #include "foreign/fdwapi.h"
+
+#include "store/compat.h"
 
 typedef enum ViewPlanPrivate
 {

@@ -163,14 +163,15 @@ view_seek_match(PlannerInfo *root, RelOptInfo *rel, const ViewTable *table, int 
 		/* (a, b) > (x, y) begins at a >= x. */
 		RowCompareExpr *expr = (RowCompareExpr *) clause;
 		Node *operand = linitial(expr->rargs);
-		bool less = expr->rctype == ROWCOMPARE_LT || expr->rctype == ROWCOMPARE_LE;
+		int comparison = (int) docstore_row_comparison(expr);
+		bool less = comparison == DOCSTORE_ROW_LT || comparison == DOCSTORE_ROW_LE;
 		ViewSeekOp op;
 		ViewSeek *seek;
 
 		if (!view_is_key(linitial(expr->largs), rel, table, column) || !is_operand(root, operand, rel))
 			return NULL;
 		op = operator_seek(key, linitial_oid(expr->opnos), linitial_oid(expr->inputcollids), exprType(operand));
-		if (op == 0 || (expr->rctype != ROWCOMPARE_GT && expr->rctype != ROWCOMPARE_GE && !less))
+		if (op == 0 || (!less && comparison != DOCSTORE_ROW_GT && comparison != DOCSTORE_ROW_GE))
 			return NULL;
 		seek = new_seek(column, less ? VIEW_SEEK_LE : VIEW_SEEK_GE, operand, exprType(operand), rinfo);
 		seek->exact = false;
