@@ -19,7 +19,7 @@
  * The recovery itself is cut off, too, at one of its operations, in each of the
  * ways, and the store must open all the same and keep the same promises.
  *
- * CRASH_POINTS=n: at least so many crash points (3,000).  CRASH_SEED=n and
+ * CRASH_POINTS=n: at least so many crash points (5,000).  CRASH_SEED=n and
  * CRASH_OP=n repeat one script and one point.
  */
 #include "engine/env_sim.h"
@@ -519,7 +519,7 @@ main(void)
 	const char *seed_text = getenv("CRASH_SEED");
 	const char *op_text = getenv("CRASH_OP");
 	const char *points_text = getenv("CRASH_POINTS");
-	uint64_t wanted = points_text ? strtoull(points_text, NULL, 10) : 3000;
+	uint64_t wanted = points_text ? strtoull(points_text, NULL, 10) : 5000;
 	uint64_t seed = seed_text ? strtoull(seed_text, NULL, 10) : 1;
 	uint64_t points = 0;
 	uint64_t n;

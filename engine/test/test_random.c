@@ -7,7 +7,8 @@
  *   flushed or compacted afterwards, also in a scan that was released meanwhile.
  * - All of it holds over close and reopen, and lsm_verify has nothing to report.
  *
- * RANDOM_SEED=n runs one seed, RANDOM_STEPS=n longer.
+ * RANDOM_SEED=n runs one seed, RANDOM_STEPS=n longer; RANDOM_OPS=n seeds from 1 on until so many changes, gets and
+ * moves of scans were made.
  */
 #include "engine/env_sim.h"
 #include "engine/test/model.h"
@@ -39,8 +40,11 @@ typedef struct Run
 } Run;
 
 static LsmError err;
-static uint64_t flushes; /* since the last opening of each seed's store */
+static uint64_t flushes;
 static uint64_t compactions;
+static uint64_t changes; /* written */
+static uint64_t gets;
+static uint64_t moves; /* of scans; those of check_everything do not count */
 
 static uint64_t
 below(Run *run, uint64_t limit)
@@ -111,6 +115,11 @@ drop_snapshot(Run *run, int i)
 static void
 close_store(Run *run)
 {
+	LsmStats stats;
+
+	must(run, lsm_stats(run->db, &stats, &err), "stats");
+	flushes += stats.flushes;
+	compactions += stats.compactions;
 	while (run->num_snapshots > 0)
 	{
 		lsm_snapshot_release(run->db, run->snapshots[0].seq);
@@ -130,6 +139,7 @@ write_batch(Run *run, int max_changes)
 		max_changes = 1;
 	model_random_batch(&history, &run->keys, &run->batch, &run->random, max_changes, max);
 	must(run, lsm_write(run->db, &run->batch, below(run, 8) == 0, NULL, &err), "write");
+	changes += run->batch.count;
 	model_apply(run->state, &history, 0);
 	model_history_free(&history);
 }
@@ -149,6 +159,7 @@ get_some(Run *run)
 		LsmVersion version;
 		LsmStatus status = lsm_get(pick_handle(run), &read, run->keys.keys[key], &value, &version, &err);
 
+		gets++;
 		if (status != LSM_NOT_FOUND)
 			must(run, status, "get");
 		if ((status == LSM_OK) != state[key].there)
@@ -209,7 +220,7 @@ scan_some(Run *run)
 	int high = run->keys.count;
 	int at = -1;
 	bool valid = false;
-	int moves = 4 + (int) below(run, 40);
+	int left = 4 + (int) below(run, 40);
 
 	if (below(run, 2))
 	{
@@ -225,13 +236,14 @@ scan_some(Run *run)
 	if (high < low)
 		high = low;
 	must(run, lsm_scan_open(pick_handle(run), &read, lower, upper, &scan, &err), "open scan");
-	while (moves-- > 0)
+	while (left-- > 0)
 	{
 		int move = (int) below(run, 12);
 		LsmSlice key;
 
 		if (!valid && move >= 4)
 			move %= 4;
+		moves++;
 		switch (move)
 		{
 			case 0:
@@ -392,16 +404,15 @@ static void
 run_seed(uint64_t seed, int steps)
 {
 	Run run = {.seed = seed, .random = seed * 7919 + 1};
-	LsmStats stats;
 
 	lsm_options_init(&run.options);
 	run.options.inline_work = true;
 	run.options.max_handles = 4;
 	run.options.memtable_slots = 2 + (int) below(&run, 2);
-	run.options.memtable_size = 8192 << below(&run, 4);
+	run.options.memtable_size = 4096 << below(&run, 5);
 	run.options.block_cache_size = below(&run, 3) ? 65536 : 0;
 	run.options.file_size = 4096 << below(&run, 4);
-	run.options.level1_size = run.options.file_size * 4;
+	run.options.level1_size = run.options.file_size * 3;
 	run.options.level_factor = 2 + (int) below(&run, 3);
 	run.options.level0_compact = 2 + (int) below(&run, 3);
 	run.options.manifest_size = 1024 << below(&run, 4);
@@ -427,10 +438,7 @@ run_seed(uint64_t seed, int steps)
 	for (run.step = 1; run.step <= steps; run.step++)
 		one_step(&run);
 	check_everything(&run);
-	must(&run, lsm_stats(run.db, &stats, &err), "stats");
-	flushes += stats.flushes;
-	compactions += stats.compactions;
-	CHECK(stats.last_seq > 0);
+	CHECK(lsm_last_sequence(run.db) > 0);
 	close_store(&run);
 	open_store(&run);
 	check_everything(&run);
@@ -446,15 +454,22 @@ int
 main(void)
 {
 	const char *seed = getenv("RANDOM_SEED");
-	const char *steps = getenv("RANDOM_STEPS");
+	const char *steps_text = getenv("RANDOM_STEPS");
+	const char *ops_text = getenv("RANDOM_OPS");
+	uint64_t wanted = ops_text ? strtoull(ops_text, NULL, 10) : 0;
+	int steps = steps_text ? atoi(steps_text) : 1500;
 	uint64_t first = seed ? strtoull(seed, NULL, 10) : 1;
 	uint64_t last = seed ? first : 16;
 	uint64_t i;
 
-	printf("seeds %llu to %llu\n", (unsigned long long) first, (unsigned long long) last);
-	for (i = first; i <= last; i++)
-		run_seed(i, steps ? atoi(steps) : 1500);
+	for (i = first; i <= last || (seed == NULL && changes + gets + moves < wanted); i++)
+		run_seed(i, steps);
+	printf("seeds %llu to %llu, %d steps each: %llu changes, %llu gets, %llu moves of scans; %llu flushes, %llu compactions\n",
+		   (unsigned long long) first, (unsigned long long) i - 1, steps, (unsigned long long) changes,
+		   (unsigned long long) gets, (unsigned long long) moves, (unsigned long long) flushes,
+		   (unsigned long long) compactions);
 	CHECK(seed || flushes > 50);
 	CHECK(seed || compactions > 50);
+	CHECK(seed || changes + gets + moves >= wanted);
 	return test_done();
 }
