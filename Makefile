@@ -3,6 +3,7 @@
 #   make && make install       builds against the pg_config in PATH (PG_CONFIG=... for another)
 #   make installcheck          regression and isolation tests against a running server (TAP tests: bin/test)
 #   make engine-test [T=log]   the engine's own tests under ASan and UBSan, no PostgreSQL needed
+#   make engine-fuzz [F=table] [SECONDS=60]   its readers under libFuzzer (clang)
 #   bin/test                   everything, with a private server
 
 MODULE_big = docstore
@@ -31,7 +32,9 @@ ENGINE_CFLAGS = -std=gnu11 -Wall -Wextra -I. -g -pthread
 ASAN = -O1 -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 ENGINE_LIBS = -lsnappy -lzstd -lpthread
 TESTS = $(if $(T),$(T),$(patsubst engine/test/test_%.c,%,$(wildcard engine/test/test_*.c)))
-ENGINE_HEADERS = $(wildcard engine/*.h engine/test/*.h)
+FUZZERS = $(patsubst engine/fuzz/fuzz_%.c,%,$(wildcard engine/fuzz/fuzz_*.c))
+TEST_PROGRAMS = $(TESTS:%=build/test/test_%) $(if $(T),,$(FUZZERS:%=build/test/fuzz_%))
+ENGINE_HEADERS = $(wildcard engine/*.h engine/test/*.h engine/fuzz/*.h)
 ASAN_OBJS = $(patsubst engine/%.c,build/asan/%.o,$(ENGINE))
 REL_OBJS = $(patsubst engine/%.c,build/release/%.o,$(ENGINE))
 
@@ -62,6 +65,17 @@ build/test/%: engine/test/%.c $(ASAN_OBJS) $(ENGINE_HEADERS)
 	@mkdir -p build/test
 	$(CC) $(ENGINE_CFLAGS) $(ASAN) -o $@ $< $(ASAN_OBJS) $(ENGINE_LIBS) $(if $(findstring leveldb,$<),-lleveldb)
 
+build/test/fuzz_%: engine/fuzz/fuzz_%.c engine/fuzz/driver.c $(ASAN_OBJS) $(ENGINE_HEADERS)
+	@mkdir -p build/test
+	$(CC) $(ENGINE_CFLAGS) $(ASAN) -o $@ $< engine/fuzz/driver.c $(ASAN_OBJS) $(ENGINE_LIBS)
+
+build/fuzz/%.o: engine/%.c $(ENGINE_HEADERS)
+	@mkdir -p build/fuzz
+	clang $(ENGINE_CFLAGS) $(ASAN) -fsanitize=fuzzer-no-link -c -o $@ $<
+
+build/fuzz/fuzz_%: engine/fuzz/fuzz_%.c $(ENGINE:engine/%.c=build/fuzz/%.o) $(ENGINE_HEADERS)
+	clang $(ENGINE_CFLAGS) $(ASAN) -fsanitize=fuzzer -o $@ $< $(ENGINE:engine/%.c=build/fuzz/%.o) $(ENGINE_LIBS)
+
 build/liblsm.a: $(REL_OBJS)
 	rm -f $@ && ar rcs $@ $(REL_OBJS)
 
@@ -78,15 +92,22 @@ build/bench/engine: $(BENCH_SOURCES) bench/engine/store.h build/liblsm.a $(ENGIN
 	$(CC) $(ENGINE_CFLAGS) -O2 $(if $(BENCH_ROCKSDB),-DHAVE_ROCKSDB) $(if $(BENCH_LMDB),-DHAVE_LMDB) -o $@ $(BENCH_SOURCES) \
 		build/liblsm.a $(ENGINE_LIBS) -lleveldb $(if $(BENCH_ROCKSDB),-lrocksdb) $(if $(BENCH_LMDB),-llmdb)
 
-.PHONY: engine-test engine-test-build print-engine-tests print-regress print-isolation
-engine-test-build: $(TESTS:%=build/test/test_%)
+.PHONY: engine-test engine-test-build engine-fuzz print-engine-tests print-regress print-isolation
+engine-test-build: $(TEST_PROGRAMS)
 
 engine-test: engine-test-build
-	@failed=0; for t in $(TESTS); do echo "== $$t"; build/test/test_$$t || failed=1; done; exit $$failed
+	@failed=0; for t in $(TEST_PROGRAMS); do echo "== $${t##*/}"; $$t || failed=1; done; exit $$failed
+
+# What it finds goes to build/fuzz; new inputs are kept beside the corpus, not in it.
+F = $(FUZZERS)
+SECONDS = 60
+engine-fuzz: $(F:%=build/fuzz/fuzz_%)
+	@for f in $(F); do echo "== $$f"; mkdir -p build/fuzz/new-$$f; build/fuzz/fuzz_$$f -max_total_time=$(SECONDS) \
+		-artifact_prefix=build/fuzz/ build/fuzz/new-$$f engine/fuzz/corpus/$$f || exit 1; done
 
 # For bin/test.
 print-engine-tests:
-	@echo $(TESTS:%=build/test/test_%)
+	@echo $(TEST_PROGRAMS)
 
 print-regress:
 	@echo $(REGRESS)

@@ -110,7 +110,8 @@ make_room(LsmBuf *out, uint64_t len, uint64_t stored, uint64_t ratio, LsmError *
 {
 	if (len > LSM_BLOCK_MAX || len / ratio > stored)
 		return corrupt(err, "declares an impossible length");
-	if (!lsm_buf_reserve(out, (size_t) len))
+	/* one byte more, so that there is an out->data also for nothing */
+	if (!lsm_buf_reserve(out, (size_t) len + 1))
 		return lsm_fail(err, LSM_NO_MEMORY, 0, NULL, 0, "out of memory");
 	return LSM_OK;
 }

@@ -269,7 +269,8 @@ decode_field(uint32_t tag, Cursor *in, LsmEdit *edit, const char *name, uint64_t
 LsmStatus
 lsm_edit_decode(LsmSlice record, LsmEdit *edit, const char *name, uint64_t offset, LsmError *err)
 {
-	Cursor in = {record.data, record.data + record.len, true};
+	/* an empty record may have no data at all */
+	Cursor in = {record.data, record.len > 0 ? record.data + record.len : record.data, true};
 
 	while (in.ok && in.p < in.end)
 	{

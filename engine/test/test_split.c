@@ -29,7 +29,7 @@ key_name(char *buf, int key)
 static void
 fill(LsmDb *db, int from, int to, int step)
 {
-	LsmBatch batch = {{0}, 0, 0};
+	LsmBatch batch = {.count = 0};
 	char value[100];
 	char name[16];
 	LsmError err;
