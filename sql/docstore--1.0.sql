@@ -152,6 +152,10 @@ CREATE TABLE docstore.view_index (
 	collections text[] NOT NULL,
 	shape text NOT NULL, -- columns and key
 	replacing boolean NOT NULL, -- it is built beside the view, whose place it takes when it has caught up
+	reduce text,
+	finalize text,
+	rows text, -- with a reduce: columns and key of the map's rows
+	block_rows integer NOT NULL, -- groups of more rows than that have a tree of partial results
 	PRIMARY KEY (view, replacing)
 );
 
@@ -169,7 +173,11 @@ CREATE TABLE docstore.view_progress (
 	reason text,
 	updated timestamptz NOT NULL,
 	scanned bigint NOT NULL,
-	database oid NOT NULL -- a copy of a database builds its views anew
+	database oid NOT NULL, -- a copy of a database builds its views anew
+	groups bigint NOT NULL,
+	reduced boolean NOT NULL, -- with a reduce: what the scan found is reduced
+	next_group bytea, -- until then: what comes next
+	reductions bigint NOT NULL
 ) WITH (fillfactor = 50);
 
 -- Documents that are not in a view because its map fails for them.  Written by the indexer only.
@@ -197,14 +205,16 @@ FOR EACH ROW EXECUTE FUNCTION docstore.view_trigger();
 CREATE TRIGGER view_truncated BEFORE TRUNCATE ON docstore.views
 FOR EACH STATEMENT EXECUTE FUNCTION docstore.view_trigger();
 
-CREATE FUNCTION docstore.create_view(name text, map text, collections text[], key text DEFAULT NULL) RETURNS void
+CREATE FUNCTION docstore.create_view(name text, map text, collections text[], key text DEFAULT NULL,
+	reduce text DEFAULT NULL, finalize text DEFAULT NULL) RETURNS void
 LANGUAGE sql BEGIN ATOMIC
 	INSERT INTO docstore.views (name, definition)
-	VALUES ($1, json_strip_nulls(json_build_object('collections', $3, 'map', $2, 'key', $4)));
+	VALUES ($1, json_strip_nulls(json_build_object('collections', $3, 'map', $2, 'key', $4, 'reduce', $5, 'finalize', $6)));
 END;
 
 -- Gives a view another definition.  The view stays as it is until the rows of the new one have caught up.
-CREATE FUNCTION docstore.replace_view(name text, map text, collections text[], key text DEFAULT NULL) RETURNS void
+CREATE FUNCTION docstore.replace_view(name text, map text, collections text[], key text DEFAULT NULL,
+	reduce text DEFAULT NULL, finalize text DEFAULT NULL) RETURNS void
 AS 'MODULE_PATHNAME', 'docstore_replace_view' LANGUAGE C;
 
 -- Drops a view with its rows and foreign tables.
@@ -224,7 +234,9 @@ SELECT i.view AS name,
 	CASE WHEN p.reason IS NOT NULL THEN 'paused' WHEN p.built THEN 'ready' ELSE 'building' END AS state,
 	p.position,                        -- every change up to this etag is in the rows
 	p.documents AS documents_scanned,  -- while building
-	p.rows,
+	p.rows,                            -- that the map returned
+	CASE WHEN i.reduce IS NOT NULL THEN p.groups END AS groups,
+	CASE WHEN i.reduce IS NOT NULL THEN p.reductions END AS reductions, -- blocks and levels that were computed so far
 	(SELECT count(*) FROM docstore.view_error e WHERE e.storage_id = i.storage_id) AS errors,
 	docstore.view_size(i.storage_id) AS estimated_bytes,
 	p.updated,                         -- when the position was moved last

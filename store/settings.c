@@ -17,6 +17,7 @@ int docstore_compression = LSM_COMPRESS_ZSTD;
 int docstore_background_rate_kb = 0;
 int docstore_max_wal_kb = 1024 * 1024;
 int docstore_flush_delay_ms = 300 * 1000;
+int docstore_view_block_rows = 128;
 int docstore_view_wait_ms = 0;
 bool docstore_ignore_missing_wal = false;
 
@@ -73,5 +74,9 @@ docstore_define_settings(void)
 							 "Brings the store up without the WAL that it needs, if that is gone.",
 							 "Documents that were not yet in tables are lost, and so may be half of a transaction.",
 							 &docstore_ignore_missing_wal, false, PGC_SIGHUP, GUC_NOT_IN_SAMPLE, NULL, NULL, NULL);
+	DefineCustomIntVariable("docstore.view_block_rows",
+							"Rows of a group that a view made from now on reduces in one step; larger groups have a tree of such blocks.",
+							NULL, &docstore_view_block_rows, 128, 2, 10000, PGC_USERSET, 0,
+							NULL, NULL, NULL);
 	MarkGUCPrefixReserved("docstore");
 }

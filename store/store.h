@@ -19,6 +19,7 @@ extern int docstore_compression;         /* docstore.compression: none, snappy, 
 extern int docstore_background_rate_kb;  /* docstore.background_rate, kB/s, 0 no limit; sighup */
 extern int docstore_max_wal_kb;          /* docstore.max_wal_retained: flush when the memtables hold WAL back further; sighup */
 extern int docstore_flush_delay_ms;      /* docstore.flush_delay: flush a memtable that is older; sighup */
+extern int docstore_view_block_rows;     /* docstore.view_block_rows: of views made from now on; user */
 extern int docstore_view_wait_ms;        /* docstore.view_wait: statements that read views wait for them, 0 not; user */
 extern bool docstore_ignore_missing_wal; /* docstore.ignore_missing_wal: come up without WAL that is gone; sighup */
 extern void docstore_define_settings(void);
@@ -56,14 +57,15 @@ docstore_check(LsmStatus status, const LsmError *err)
  * User keys: kind 1 byte, database oid 4 bytes, storage id 8 bytes (both
  * big-endian, so that a collection's keys are neighbours), then what the kind says.
  */
-#define DOCSTORE_KEY_DOCUMENT 'd'      /* id bytes */
-#define DOCSTORE_KEY_CHANGE 'c'        /* etag, 8 bytes big-endian (feed.h) */
-#define DOCSTORE_KEY_PURGED 'y'        /* nothing: up to where this storage's changes may go (purge.h) */
-#define DOCSTORE_KEY_DROPPED 'x'       /* nothing: this storage id is dropped as of the version's commit */
-#define DOCSTORE_KEY_VIEW 'v'          /* a view's row (view/entry.h) */
-#define DOCSTORE_KEY_BACK 'b'          /* the rows of a document in a view (view/entry.h) */
-#define DOCSTORE_STORAGE_KINDS "dcyvb" /* what a storage id may have; all goes when it is dropped */
-/* reserved: 'p' partial results */
+#define DOCSTORE_KEY_DOCUMENT 'd'        /* id bytes */
+#define DOCSTORE_KEY_CHANGE 'c'          /* etag, 8 bytes big-endian (feed.h) */
+#define DOCSTORE_KEY_PURGED 'y'          /* nothing: up to where this storage's changes may go (purge.h) */
+#define DOCSTORE_KEY_DROPPED 'x'         /* nothing: this storage id is dropped as of the version's commit */
+#define DOCSTORE_KEY_VIEW 'v'            /* a view's row (view/entry.h) */
+#define DOCSTORE_KEY_BACK 'b'            /* the rows of a document in a view (view/entry.h) */
+#define DOCSTORE_KEY_MAPPED 'm'          /* a row that a view reduces (view/entry.h) */
+#define DOCSTORE_KEY_PARTIAL 'p'         /* a partial result of a view (view/tree.h) */
+#define DOCSTORE_STORAGE_KINDS "dcyvbmp" /* what a storage id may have; all goes when it is dropped */
 #define DOCSTORE_KEY_PREFIX 13
 #define DOCSTORE_MAX_ID 1024 /* bytes */
 

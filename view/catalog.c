@@ -46,7 +46,11 @@
 #define ATT_COLLECTIONS 5
 #define ATT_SHAPE 6
 #define ATT_REPLACING 7
-#define NATTS 7
+#define ATT_REDUCE 8
+#define ATT_FINALIZE 9
+#define ATT_ROWS 10
+#define ATT_BLOCK_ROWS 11
+#define NATTS 11
 
 typedef struct Known
 {
@@ -192,6 +196,15 @@ read_shape(char *text)
 	return shape;
 }
 
+static char *
+read_text(HeapTuple tuple, int attribute, TupleDesc desc)
+{
+	bool isnull;
+	Datum datum = heap_getattr(tuple, attribute, desc, &isnull);
+
+	return isnull ? NULL : TextDatumGetCString(datum);
+}
+
 static View *
 read_tuple(Relation catalog, HeapTuple tuple)
 {
@@ -199,6 +212,7 @@ read_tuple(Relation catalog, HeapTuple tuple)
 	View *view = palloc0(sizeof(View));
 	ArrayType *array;
 	Datum *elements;
+	char *rows;
 	int n;
 	bool isnull;
 
@@ -213,33 +227,48 @@ read_tuple(Relation catalog, HeapTuple tuple)
 		view->collections = lappend(view->collections, TextDatumGetCString(elements[i]));
 	view->shape = read_shape(TextDatumGetCString(heap_getattr(tuple, ATT_SHAPE, desc, &isnull)));
 	view->replacing = DatumGetBool(heap_getattr(tuple, ATT_REPLACING, desc, &isnull));
+	view->reduce = read_text(tuple, ATT_REDUCE, desc);
+	view->finalize = read_text(tuple, ATT_FINALIZE, desc);
+	rows = read_text(tuple, ATT_ROWS, desc);
+	view->block_rows = DatumGetInt32(heap_getattr(tuple, ATT_BLOCK_ROWS, desc, &isnull));
+	view->rows = rows != NULL ? read_shape(rows) : view->shape;
 	return view;
+}
+
+static ViewShape *
+copy_shape(const ViewShape *original)
+{
+	ViewShape *shape = palloc(sizeof(ViewShape));
+
+	*shape = *original;
+	shape->columns = palloc((shape->ncolumns + 1) * sizeof(ViewColumn));
+	for (int i = 0; i < shape->ncolumns; i++)
+	{
+		shape->columns[i] = original->columns[i];
+		shape->columns[i].name = pstrdup(shape->columns[i].name);
+	}
+	shape->key = palloc((shape->nkeys + 1) * sizeof(ViewKeyColumn));
+	memcpy(shape->key, original->key, (shape->nkeys + 1) * sizeof(ViewKeyColumn));
+	shape->key_attribute = palloc((shape->nkeys + 1) * sizeof(AttrNumber));
+	memcpy(shape->key_attribute, original->key_attribute, (shape->nkeys + 1) * sizeof(AttrNumber));
+	return shape;
 }
 
 View *
 view_copy(const View *view)
 {
 	View *copy = palloc(sizeof(View));
-	ViewShape *shape = palloc(sizeof(ViewShape));
 	ListCell *lc;
 
 	*copy = *view;
 	copy->map = pstrdup(view->map);
+	copy->reduce = view->reduce != NULL ? pstrdup(view->reduce) : NULL;
+	copy->finalize = view->finalize != NULL ? pstrdup(view->finalize) : NULL;
 	copy->collections = NIL;
 	foreach (lc, view->collections)
 		copy->collections = lappend(copy->collections, pstrdup(lfirst(lc)));
-	*shape = *view->shape;
-	shape->columns = palloc((shape->ncolumns + 1) * sizeof(ViewColumn));
-	for (int i = 0; i < shape->ncolumns; i++)
-	{
-		shape->columns[i] = view->shape->columns[i];
-		shape->columns[i].name = pstrdup(shape->columns[i].name);
-	}
-	shape->key = palloc((shape->nkeys + 1) * sizeof(ViewKeyColumn));
-	memcpy(shape->key, view->shape->key, (shape->nkeys + 1) * sizeof(ViewKeyColumn));
-	shape->key_attribute = palloc((shape->nkeys + 1) * sizeof(AttrNumber));
-	memcpy(shape->key_attribute, view->shape->key_attribute, (shape->nkeys + 1) * sizeof(AttrNumber));
-	copy->shape = shape;
+	copy->shape = copy_shape(view->shape);
+	copy->rows = view->rows == view->shape ? copy->shape : copy_shape(view->rows);
 	return copy;
 }
 
@@ -418,7 +447,11 @@ view_table_statement(const View *view, const char *server)
 		view_column_text(&text, &view->shape->columns[i]);
 		appendStringInfoString(&text, ", ");
 	}
-	appendStringInfo(&text, "id pg_catalog.text COLLATE pg_catalog.\"C\" NOT NULL) SERVER %s OPTIONS (view %s)",
+	if (view->reduce == NULL)
+		appendStringInfoString(&text, VIEW_ID_COLUMN);
+	else
+		text.len -= (int) strlen(", ");
+	appendStringInfo(&text, ") SERVER %s OPTIONS (view %s)",
 					 quote_identifier(server), quote_literal_cstr(view->name));
 	return text.data;
 }
@@ -474,6 +507,16 @@ view_catalog_insert(const View *view)
 	values[ATT_COLLECTIONS - 1] = PointerGetDatum(construct_array(elements, list_length(view->collections), TEXTOID, -1, false, TYPALIGN_INT));
 	values[ATT_SHAPE - 1] = CStringGetTextDatum(print_shape(view->shape));
 	values[ATT_REPLACING - 1] = BoolGetDatum(view->replacing);
+	values[ATT_BLOCK_ROWS - 1] = Int32GetDatum(view->block_rows);
+	nulls[ATT_REDUCE - 1] = view->reduce == NULL;
+	if (view->reduce != NULL)
+		values[ATT_REDUCE - 1] = CStringGetTextDatum(view->reduce);
+	nulls[ATT_FINALIZE - 1] = view->finalize == NULL;
+	if (view->finalize != NULL)
+		values[ATT_FINALIZE - 1] = CStringGetTextDatum(view->finalize);
+	nulls[ATT_ROWS - 1] = view->reduce == NULL;
+	if (view->reduce != NULL)
+		values[ATT_ROWS - 1] = CStringGetTextDatum(print_shape(view->rows));
 	catalog = table_open(catalog_table(), RowExclusiveLock);
 	CatalogTupleInsert(catalog, heap_form_tuple(RelationGetDescr(catalog), values, nulls));
 	table_close(catalog, NoLock);

@@ -31,8 +31,12 @@ typedef struct View
 	bool replacing;     /* it is a replacement */
 	TransactionId xmin; /* of the catalog's row */
 	char *map;
+	char *reduce;      /* NULL: none */
+	char *finalize;    /* NULL: none */
 	List *collections; /* of char * */
-	ViewShape *shape;
+	ViewShape *shape;  /* of the results */
+	int block_rows;    /* of a reduce: more are a tree (tree.h) */
+	ViewShape *rows;   /* of what the map returns; without a reduce the same */
 } View;
 
 /* Locks (unless NoLock) and reads, into the current context; throws if there is no such view. */
@@ -67,6 +71,7 @@ extern void view_catalog_touch(void);
 /* The statement that makes the foreign table of a view's results. */
 extern char *view_table_statement(const View *view, const char *server);
 /* A column as such a statement declares it. */
+#define VIEW_ID_COLUMN "id pg_catalog.text COLLATE pg_catalog.\"C\" NOT NULL"
 extern void view_column_text(StringInfo text, const ViewColumn *column);
 
 /* Same columns and key? */

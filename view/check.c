@@ -34,6 +34,7 @@
 #include "utils/typcache.h"
 
 #include "store/compat.h"
+#include "view/source.h"
 
 #define KEY_PREFIX "SELECT 1 ORDER BY "
 
@@ -165,23 +166,13 @@ static const char *const stable_names[] = {
 	"xml_in",
 };
 
-/* A text whose positions errors give, and what it is. */
-typedef struct Source
-{
-	const char *text;
-	const char *what;
-	int skip; /* bytes put in front of it */
-	const RawStmt *raw;
-	int location; /* of what leads to an expression that does not stand in the text; -1: none */
-} Source;
-
 /* ---- positions ---- */
 
 /* An error's position is one in the view's SQL, not in the statement that stores it. */
-static void
-point_into(void *arg)
+void
+view_source_point(void *arg)
 {
-	const Source *source = arg;
+	const ViewSource *source = arg;
 	int position = geterrposition();
 
 	if (position > 0)
@@ -193,8 +184,8 @@ point_into(void *arg)
 	errcontext("%s of the view", source->what);
 }
 
-static int
-at(const Source *source, int location)
+int
+view_source_at(const ViewSource *source, int location)
 {
 	if (source->location >= 0)
 		location = source->location;
@@ -283,7 +274,7 @@ check_aggregate(Oid aggregate, Culprit *culprit)
 }
 
 static void
-refuse_function(const Source *source, const Culprit *culprit, Node *node)
+refuse_function(const ViewSource *source, const Culprit *culprit, Node *node)
 {
 	bool stable = strcmp(culprit->fault, "stable") == 0;
 
@@ -294,7 +285,7 @@ refuse_function(const Source *source, const Culprit *culprit, Node *node)
 			 stable && culprit->function >= FirstNormalObjectId
 				 ? errhint("If its result depends on its arguments alone, declare the function IMMUTABLE.")
 				 : errhint("Store the value in the document, or compute it in the query that reads the view."),
-			 at(source, exprLocation(node))));
+			 view_source_at(source, exprLocation(node))));
 }
 
 /* ---- walking through the analyzed query ---- */
@@ -315,7 +306,7 @@ find_range_var(Node *node, void *arg)
 }
 
 static void
-refuse_relation(const Source *source, Oid relid)
+refuse_relation(const ViewSource *source, Oid relid)
 {
 	RangeVar wanted = {.type = T_RangeVar, .relname = get_rel_name(relid), .location = -1};
 
@@ -323,14 +314,14 @@ refuse_relation(const Source *source, Oid relid)
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
 			 errmsg("a view's %s cannot read relation \"%s\"", source->what, wanted.relname),
-			 errdetail("It sees one document at a time, in the relation docs (id, doc, etag, collection, modified)."),
+			 errdetail("%s", source->reads),
 			 errhint("Join with other tables in the query that reads the view."),
-			 at(source, wanted.location)));
+			 view_source_at(source, wanted.location)));
 }
 
 /* Is it a literal like 'now' or 'today', which the parser has turned into a date or time of this moment? */
 static bool
-names_a_moment(const Source *source, const Const *constant)
+names_a_moment(const ViewSource *source, const Const *constant)
 {
 	static const char *const words[] = {"now", "today", "tomorrow", "yesterday"};
 	char literal[64];
@@ -355,7 +346,7 @@ names_a_moment(const Source *source, const Const *constant)
 static bool
 check_node(Node *node, void *arg)
 {
-	Source *source = arg;
+	ViewSource *source = arg;
 	Culprit culprit;
 
 	if (node == NULL)
@@ -382,13 +373,13 @@ check_node(Node *node, void *arg)
 				 errmsg("a view's %s cannot ask for the time or the user", source->what),
 				 errdetail("A row must depend on its document alone, so that it is the same whenever it is computed."),
 				 errhint("Store the value in the document, or compute it in the query that reads the view."),
-				 at(source, exprLocation(node))));
+				 view_source_at(source, exprLocation(node))));
 	if (IsA(node, Const) && names_a_moment(source, (Const *) node))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
 				 errmsg("a view's %s cannot ask for the time or the user", source->what),
 				 errdetail("A row must depend on its document alone, so that it is the same whenever it is computed."),
-				 at(source, exprLocation(node))));
+				 view_source_at(source, exprLocation(node))));
 	if (check_functions_in_node(node, check_function, &culprit))
 		refuse_function(source, &culprit, node);
 	if (IsA(node, Aggref) && check_aggregate(((Aggref *) node)->aggfnoid, &culprit))
@@ -436,23 +427,23 @@ find_locking(Node *node, void *arg)
 }
 
 /* The one SELECT in the text. */
-static RawStmt *
-parse_select(Source *source, const char *text)
+RawStmt *
+view_source_parse(ViewSource *source)
 {
-	List *statements = raw_parser(text, RAW_PARSE_DEFAULT);
+	List *statements = raw_parser(source->text, RAW_PARSE_DEFAULT);
 	RawStmt *raw;
 
 	if (list_length(statements) != 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_SYNTAX_ERROR),
 				 errmsg("a view's %s must be one %s", source->what, source->skip > 0 ? "list of columns" : "SELECT"),
-				 list_length(statements) > 1 ? at(source, lsecond_node(RawStmt, statements)->stmt_location) : 0));
+				 list_length(statements) > 1 ? view_source_at(source, lsecond_node(RawStmt, statements)->stmt_location) : 0));
 	raw = linitial_node(RawStmt, statements);
 	if (!IsA(raw->stmt, SelectStmt))
 		ereport(ERROR,
 				(errcode(ERRCODE_SYNTAX_ERROR),
 				 errmsg("a view's %s must be a SELECT", source->what),
-				 at(source, raw->stmt_location)));
+				 view_source_at(source, raw->stmt_location)));
 	if (find_locking(raw->stmt, NULL))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
@@ -462,21 +453,32 @@ parse_select(Source *source, const char *text)
 	return raw;
 }
 
-static Query *
-analyze_map(Source *source, RawStmt *raw)
+Query *
+view_source_analyze(const ViewSource *source, RawStmt *raw, const char *relation, TupleDesc desc)
 {
 	QueryEnvironment *env = create_queryEnv();
-	EphemeralNamedRelation docs = palloc0(sizeof(EphemeralNamedRelationData));
+	EphemeralNamedRelation enr = palloc0(sizeof(EphemeralNamedRelationData));
 
-	docs->md.name = "docs";
-	docs->md.tupdesc = view_docs_desc();
-	docs->md.enrtype = ENR_NAMED_TUPLESTORE;
-	register_ENR(env, docs);
+	enr->md.name = pstrdup(relation);
+	enr->md.tupdesc = desc;
+	enr->md.enrtype = ENR_NAMED_TUPLESTORE;
+	register_ENR(env, enr);
 	return parse_analyze_fixedparams(raw, source->text, NULL, 0, env);
 }
 
-static void
-check_columns(const Source *source, Query *query, ViewShape *shape)
+void
+view_source_check(ViewSource *source, Query *query)
+{
+	/* SELECT INTO becomes a utility statement. */
+	if (query->commandType != CMD_SELECT)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
+				 errmsg("a view's %s must not change anything", source->what)));
+	(void) check_node((Node *) query, source);
+}
+
+void
+view_source_columns(const ViewSource *source, Query *query, ViewShape *shape)
 {
 	ListCell *lc;
 
@@ -492,22 +494,22 @@ check_columns(const Source *source, Query *query, ViewShape *shape)
 		if (strcmp(entry->resname, "?column?") == 0)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_COLUMN_DEFINITION),
-					 errmsg("column %d of a view's map has no name", shape->ncolumns + 1),
+					 errmsg("column %d of a view's %s has no name", shape->ncolumns + 1, source->what),
 					 errhint("Name it: ... AS name."),
-					 at(source, exprLocation(expr))));
-		if (strcmp(entry->resname, "id") == 0)
+					 view_source_at(source, exprLocation(expr))));
+		if (strcmp(entry->resname, "id") == 0 && strcmp(source->what, "map") == 0)
 			ereport(ERROR,
 					(errcode(ERRCODE_RESERVED_NAME),
 					 errmsg("a column of a view's map cannot be called \"id\""),
 					 errdetail("The results have such a column already: the id of the document that a row comes from."),
 					 errhint("Leave it out, or name it otherwise: ... AS name."),
-					 at(source, exprLocation(expr))));
+					 view_source_at(source, exprLocation(expr))));
 		for (int i = 0; i < shape->ncolumns; i++)
 			if (strcmp(shape->columns[i].name, entry->resname) == 0)
 				ereport(ERROR,
 						(errcode(ERRCODE_DUPLICATE_COLUMN),
-						 errmsg("a view's map has two columns called \"%s\"", entry->resname),
-						 at(source, exprLocation(expr))));
+						 errmsg("a view's %s has two columns called \"%s\"", source->what, entry->resname),
+						 view_source_at(source, exprLocation(expr))));
 		column->name = pstrdup(entry->resname);
 		column->type = exprType(expr);
 		column->typmod = exprTypmod(expr);
@@ -518,13 +520,13 @@ check_columns(const Source *source, Query *query, ViewShape *shape)
 	if (shape->ncolumns == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_COLUMN_DEFINITION),
-				 errmsg("a view's map must return columns")));
+				 errmsg("a view's %s must return columns", source->what)));
 }
 
 /* ---- the key ---- */
 
 static void
-check_key_column(const Source *source, SortBy *by, ViewShape *shape)
+check_key_column(const ViewSource *source, SortBy *by, ViewShape *shape)
 {
 	ColumnRef *ref = (ColumnRef *) by->node;
 	ViewKeyColumn *key = &shape->key[shape->nkeys];
@@ -538,7 +540,7 @@ check_key_column(const Source *source, SortBy *by, ViewShape *shape)
 				(errcode(ERRCODE_SYNTAX_ERROR),
 				 errmsg("a view's key must be names of columns"),
 				 errhint("Each name may be followed by ASC or DESC, and by NULLS FIRST or NULLS LAST."),
-				 at(source, exprLocation(by->node))));
+				 view_source_at(source, exprLocation(by->node))));
 	name = strVal(linitial(ref->fields));
 	location = ref->location;
 	for (int i = 0; i < shape->ncolumns; i++)
@@ -547,22 +549,22 @@ check_key_column(const Source *source, SortBy *by, ViewShape *shape)
 	if (found < 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_COLUMN),
-				 errmsg("the view's map has no column \"%s\" for the key", name),
+				 errmsg("the view's %s has no column \"%s\" for the key", source->reads, name),
 				 strcmp(name, "id") == 0 ? errhint("The document's id is the end of every key without being named.") : 0,
-				 at(source, location)));
+				 view_source_at(source, location)));
 	for (int i = 0; i < shape->nkeys; i++)
 		if (shape->key_attribute[i] == found + 1)
 			ereport(ERROR,
 					(errcode(ERRCODE_DUPLICATE_COLUMN),
 					 errmsg("column \"%s\" is twice in the view's key", name),
-					 at(source, location)));
+					 view_source_at(source, location)));
 	if (view_key_kind(shape->columns[found].type) == VIEW_KEY_NONE)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
 				 errmsg("column \"%s\" of type %s cannot be part of a view's key", name,
 						format_type_be(shape->columns[found].type)),
 				 errhint("Types that can: %s.", view_key_types()),
-				 at(source, location)));
+				 view_source_at(source, location)));
 	shape->key_attribute[shape->nkeys] = (AttrNumber) (found + 1);
 	key->type = getBaseType(shape->columns[found].type);
 	key->descending = by->sortby_dir == SORTBY_DESC;
@@ -573,21 +575,21 @@ check_key_column(const Source *source, SortBy *by, ViewShape *shape)
 	shape->nkeys++;
 }
 
-static void
-check_key(const char *key, ViewShape *shape)
+void
+view_source_key(const char *key, const char *of, ViewShape *shape)
 {
 	char *text = key != NULL ? psprintf(KEY_PREFIX "%s", key) : NULL;
-	Source source = {text, "key", sizeof(KEY_PREFIX) - 1, NULL, -1};
+	ViewSource source = {text, "key", of, sizeof(KEY_PREFIX) - 1, NULL, -1};
 	int n = 0;
 
 	if (key != NULL)
 	{
-		ErrorContextCallback callback = {.previous = error_context_stack, .callback = point_into, .arg = &source};
+		ErrorContextCallback callback = {.previous = error_context_stack, .callback = view_source_point, .arg = &source};
 		SelectStmt *select;
 		ListCell *lc;
 
 		error_context_stack = &callback;
-		select = (SelectStmt *) parse_select(&source, text)->stmt;
+		select = (SelectStmt *) view_source_parse(&source)->stmt;
 		if (select->limitCount != NULL || select->limitOffset != NULL)
 			ereport(ERROR,
 					(errcode(ERRCODE_SYNTAX_ERROR),
@@ -612,24 +614,21 @@ ViewShape *
 view_check(ViewDefinition *definition)
 {
 	ViewShape *shape = palloc0(sizeof(ViewShape));
-	Source source = {definition->map, "map", 0, NULL, -1};
-	ErrorContextCallback callback = {.previous = error_context_stack, .callback = point_into, .arg = &source};
+	ViewSource source = {definition->map, "map",
+						 "It sees one document at a time, in the relation docs (id, doc, etag, collection, modified).", 0, NULL, -1};
+	ErrorContextCallback callback = {.previous = error_context_stack, .callback = view_source_point, .arg = &source};
 	RawStmt *raw;
 	Query *query;
 
 	error_context_stack = &callback;
-	raw = parse_select(&source, definition->map);
-	query = analyze_map(&source, raw);
-	/* SELECT INTO becomes a utility statement. */
-	if (query->commandType != CMD_SELECT)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
-				 errmsg("a view's %s must not change anything", source.what)));
-	(void) check_node((Node *) query, &source);
-	check_columns(&source, query, shape);
+	raw = view_source_parse(&source);
+	query = view_source_analyze(&source, raw, "docs", view_docs_desc());
+	view_source_check(&source, query);
+	view_source_columns(&source, query, shape);
 	error_context_stack = callback.previous;
 
-	check_key(definition->key, shape);
+	/* A reduce's key is over what it groups by (check_reduce.c). */
+	view_source_key(definition->reduce == NULL ? definition->key : NULL, "map", shape);
 	if (raw->stmt_len > 0)
 		definition->map = pnstrdup(definition->map + raw->stmt_location, raw->stmt_len);
 	return shape;

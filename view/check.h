@@ -41,4 +41,10 @@ extern TupleDesc view_docs_desc(void);
  */
 extern ViewShape *view_check(ViewDefinition *definition);
 
+/*
+ * The same for reduce and finalize, if there is a reduce.  Gives *rows, the map's shape, the key that its rows are kept by (the
+ * groups'), and returns the shape of the results.  definition->reduce and finalize are cut to their one statement.
+ */
+extern ViewShape *view_check_reduce(ViewDefinition *definition, ViewShape *rows);
+
 #endif

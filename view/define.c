@@ -38,6 +38,7 @@
 #include "view/pin.h"
 #include "view/progress.h"
 #include "view/replace.h"
+#include "view/trial.h"
 
 #define SCHEMA "docstore"
 /* Not the collections' server: pg_dump --include-foreign-data=docstore must leave out what is only computed. */
@@ -128,15 +129,21 @@ check(const char *name, const char *json, Oid owner)
 	check_collections(definition, owner);
 
 	view_pin(&pin, owner);
-	view->shape = view_check(definition);
+	view->rows = view_check(definition);
+	view->shape = view_check_reduce(definition, view->rows);
 	view_unpin(&pin);
 	strlcpy(view->name, name, NAMEDATALEN);
 	view->owner = owner;
 	view->map = definition->map;
+	view->reduce = definition->reduce;
+	view->block_rows = docstore_view_block_rows;
+	view->finalize = definition->finalize;
 	view->collections = definition->collections;
 	list_sort(view->collections, compare_strings); /* as the consumer has them */
 	/* What only shows when it runs, a function that the owner may not call say. */
 	view_map_try(view);
+	if (view->reduce != NULL)
+		view_reduce_try(view);
 	return view;
 }
 

@@ -10,7 +10,7 @@
 
 #include <jansson.h>
 
-static const char *const members = "collections, map, key";
+static const char *const members = "collections, map, key, reduce, finalize";
 
 static void
 bad_member(const char *member, const char *wanted)
@@ -80,10 +80,15 @@ copy(json_t *root)
 				definition->key = copy_string(member, value, "a string with the names of columns");
 		}
 		else if (strcmp(member, "reduce") == 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("views with \"reduce\" are not supported yet"),
-					 errhint("Aggregate over a map view in a query.")));
+		{
+			if (!json_is_null(value))
+				definition->reduce = copy_string(member, value, "a string with a SELECT");
+		}
+		else if (strcmp(member, "finalize") == 0)
+		{
+			if (!json_is_null(value))
+				definition->finalize = copy_string(member, value, "a string with a SELECT");
+		}
 		else
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -95,6 +100,8 @@ copy(json_t *root)
 		bad_member("collections", "given");
 	if (definition->map == NULL)
 		bad_member("map", "given");
+	if (definition->finalize != NULL && definition->reduce == NULL)
+		bad_member("reduce", "given, because there is \"finalize\"");
 	return definition;
 }
 

@@ -6,6 +6,7 @@
 #include "view/entry.h"
 
 #include "catalog/pg_type.h"
+#include "common/hashfn.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "port/pg_bswap.h"
@@ -13,6 +14,9 @@
 #include "utils/lsyscache.h"
 
 #define FORMAT 1
+#define FORMAT_ERROR 2
+#define HASH_BYTES 4
+#define SQLSTATE_BYTES 5
 
 static void
 damaged(const char *what)
@@ -94,17 +98,24 @@ take(LsmSlice *rest, size_t len)
 /* ---- rows ---- */
 
 uint32
-view_entry_key(StringInfo key, const ViewShape *shape, const Datum *values, const bool *nulls, LsmSlice id, uint64 collection,
-			   uint32 number)
+view_entry_key(StringInfo key, const ViewShape *shape, bool reduced, const Datum *values, const bool *nulls, LsmSlice id,
+			   uint64 collection, uint32 number)
 {
 	int start = key->len;
 	uint32 offset;
+	uint32 hash;
 
 	for (int i = 0; i < shape->nkeys; i++)
 	{
 		int at = shape->key_attribute[i] - 1;
 
 		view_key_append(key, &shape->key[i], values[at], nulls[at]);
+	}
+	if (reduced)
+	{
+		static const char room[HASH_BYTES];
+
+		appendBinaryStringInfo(key, room, HASH_BYTES);
 	}
 	offset = (uint32) (key->len - start);
 	view_key_append_not_null(key, &shape->key[shape->nkeys]);
@@ -113,6 +124,11 @@ view_entry_key(StringInfo key, const ViewShape *shape, const Datum *values, cons
 	append_be64(key, collection);
 	number = pg_hton32(number);
 	appendBinaryStringInfo(key, (char *) &number, sizeof(number));
+	if (reduced)
+	{
+		hash = pg_hton32(hash_bytes((unsigned char *) key->data + start + offset, key->len - start - (int) offset));
+		memcpy(key->data + start + offset - HASH_BYTES, &hash, HASH_BYTES);
+	}
 	if (key->len - start > VIEW_MAX_KEY)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
@@ -175,7 +191,7 @@ view_entry_value(StringInfo value, const ViewLayout *layout, uint32 id_offset, c
 static uint32
 take_head(LsmSlice *rest)
 {
-	if (rest->len < 2 || rest->data[0] != FORMAT)
+	if (rest->len < 2 || (rest->data[0] != FORMAT && rest->data[0] != FORMAT_ERROR))
 		damaged("unknown format");
 	(void) take(rest, 1);
 	return take_varint(rest);
@@ -203,12 +219,96 @@ take_variable(LsmSlice *rest, bool wanted)
 	return PointerGetDatum(value);
 }
 
+/* ---- results ---- */
+
+LsmSlice
+view_entry_group(LsmSlice key, size_t id_len, uint32 *hash)
+{
+	/* Behind the group: hash, a mark, id, its end, collection, number. */
+	size_t tail = HASH_BYTES + 1 + id_len + 1 + sizeof(uint64) + sizeof(uint32);
+
+	if (key.len < tail)
+		damaged("its key is too short");
+	key.len -= tail;
+	memcpy(hash, key.data + key.len, HASH_BYTES);
+	*hash = pg_ntoh32(*hash);
+	return key;
+}
+
+LsmSlice
+view_entry_group_of(LsmSlice key, LsmSlice value, uint32 *hash)
+{
+	uint32 offset = view_entry_count(value);
+
+	if (offset < HASH_BYTES || offset > key.len)
+		damaged("its key is too short");
+	key.len = offset - HASH_BYTES;
+	memcpy(hash, key.data + key.len, HASH_BYTES);
+	*hash = pg_ntoh32(*hash);
+	return key;
+}
+
+uint32
+view_entry_count(LsmSlice value)
+{
+	return take_head(&value);
+}
+
+void
+view_entry_error(StringInfo value, uint32 count, const ErrorData *error)
+{
+	appendStringInfoChar(value, FORMAT_ERROR);
+	append_varint(value, count);
+	appendBinaryStringInfo(value, unpack_sql_state(error->sqlerrcode), SQLSTATE_BYTES);
+	appendStringInfoString(value, error->message);
+}
+
+void
+view_entry_error_copy(StringInfo value, uint32 count, LsmSlice error)
+{
+	(void) take_head(&error);
+	appendStringInfoChar(value, FORMAT_ERROR);
+	append_varint(value, count);
+	appendBinaryStringInfo(value, error.data, (int) error.len);
+}
+
+bool
+view_entry_is_error(LsmSlice value)
+{
+	return value.len > 0 && value.data[0] == FORMAT_ERROR;
+}
+
+int
+view_entry_sqlstate(LsmSlice error)
+{
+	const char *state;
+
+	(void) take_head(&error);
+	state = take(&error, SQLSTATE_BYTES);
+	return MAKE_SQLSTATE(state[0], state[1], state[2], state[3], state[4]);
+}
+
+static void
+throw_error(LsmSlice value)
+{
+	int sqlstate = view_entry_sqlstate(value);
+
+	(void) take_head(&value);
+	(void) take(&value, SQLSTATE_BYTES);
+	ereport(ERROR,
+			(errcode(sqlstate),
+			 errmsg_internal("%.*s", (int) value.len, value.data),
+			 errcontext("reduce of a view")));
+}
+
 void
 view_entry_read(const ViewLayout *layout, LsmSlice value, const bool *wanted, Datum *values, bool *nulls)
 {
 	LsmSlice rest = value;
 	const char *bitmap;
 
+	if (view_entry_is_error(value))
+		throw_error(value);
 	(void) take_head(&rest);
 	bitmap = take(&rest, (layout->ncolumns + 7) / 8);
 	for (int i = 0; i < layout->ncolumns; i++)

@@ -17,6 +17,12 @@
  *                fixed length: the bytes in memory; variable: a datum with a 1-byte header, or
  *                a zero byte, varint32 length, and the contents
  *
+ * Of a view with a reduce these rows have kind 'm', their key's columns are those of the group, and between
+ * them and the id stands a hash of what comes behind it, 4 bytes big-endian: it spreads a group's rows evenly over its tree (tree.h).
+ *
+ * A result, key 'v', and a partial result, key 'p' (tree.h), have the same form of value, but in place of the id's offset the number of rows
+ * below; or, where the reduce fails, format 2, varint32 number of rows, 5 bytes SQLSTATE, and the error's message.
+ *
  * The back-index: key 'b', database, storage id of the view, storage id of the
  * collection as above, the document's id; value: for each row that the
  * document has, varint32 length and the bytes of its key behind the prefix.
@@ -46,17 +52,28 @@ typedef struct ViewLayout
 } ViewLayout;
 extern ViewLayout *view_layout(const ViewShape *shape);
 
-/* Appends a row's key behind the prefix; returns the id's offset.  values, nulls: the map's columns. */
-extern uint32 view_entry_key(StringInfo key, const ViewShape *shape, const Datum *values, const bool *nulls, LsmSlice id,
+/* Appends a row's key behind the prefix, with the hash if `reduced`; returns the id's offset.  values, nulls: the map's columns. */
+extern uint32 view_entry_key(StringInfo key, const ViewShape *shape, bool reduced, const Datum *values, const bool *nulls, LsmSlice id,
 							 uint64 collection, uint32 number);
 extern void view_entry_value(StringInfo value, const ViewLayout *layout, uint32 id_offset, const Datum *values,
 							 const bool *nulls);
 
 /*
  * A stored row's columns: values[i] for those in wanted (NULL: all).  They
- * borrow from value and the current context.  Throws ERRCODE_DATA_CORRUPTED.
+ * borrow from value and the current context.  Throws ERRCODE_DATA_CORRUPTED, or the error that the value is.
  */
 extern void view_entry_read(const ViewLayout *layout, LsmSlice value, const bool *wanted, Datum *values, bool *nulls);
+/* Of a row of a view with a reduce, whose key (behind the prefix) is that of a document: its group and hash. */
+extern LsmSlice view_entry_group(LsmSlice key, size_t id_len, uint32 *hash);
+/* The same, with the row's value at hand. */
+extern LsmSlice view_entry_group_of(LsmSlice key, LsmSlice value, uint32 *hash);
+/* The first number in a value: rows below a result or partial result. */
+extern uint32 view_entry_count(LsmSlice value);
+extern void view_entry_error(StringInfo value, uint32 count, const ErrorData *error);
+/* The same with another count. */
+extern void view_entry_error_copy(StringInfo value, uint32 count, LsmSlice error);
+extern bool view_entry_is_error(LsmSlice value);
+extern int view_entry_sqlstate(LsmSlice error);
 /* The id in a row's key (with prefix). */
 extern text *view_entry_id(LsmSlice key, LsmSlice value);
 

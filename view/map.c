@@ -28,6 +28,7 @@
 #include "utils/tuplestore.h"
 
 #include "view/pin.h"
+#include "view/reduce_query.h"
 
 #define BATCH "docstore batch"
 /* What the rows of a batch may take in memory; a batch of one document that needs more is an error of that document. */
@@ -75,7 +76,7 @@ receive(TupleTableSlot *slot, DestReceiver *self)
 
 	resetStringInfo(&receiver->key);
 	resetStringInfo(&receiver->value);
-	offset = view_entry_key(&receiver->key, map->view->shape, slot->tts_values + 1, slot->tts_isnull + 1,
+	offset = view_entry_key(&receiver->key, map->view->rows, map->view->reduce != NULL, slot->tts_values + 1, slot->tts_isnull + 1,
 							lsm_slice(VARDATA_ANY(doc->id), VARSIZE_ANY_EXHDR(doc->id)), doc->storage, doc->nrows);
 	view_entry_value(&receiver->value, map->layout, offset, slot->tts_values + 1, slot->tts_isnull + 1);
 
@@ -105,10 +106,10 @@ static void
 receiver_startup(DestReceiver *self, int operation, TupleDesc desc)
 {
 	const View *view = ((Receiver *) self)->map->view;
-	bool same = desc->natts == view->shape->ncolumns + 1;
+	bool same = desc->natts == view->rows->ncolumns + 1;
 
-	for (int i = 0; same && i < view->shape->ncolumns; i++)
-		same = TupleDescAttr(desc, i + 1)->atttypid == view->shape->columns[i].type;
+	for (int i = 0; same && i < view->rows->ncolumns; i++)
+		same = TupleDescAttr(desc, i + 1)->atttypid == view->rows->columns[i].type;
 	if (!same)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
@@ -144,7 +145,7 @@ view_map_new(const View *view)
 
 	map->context = context;
 	map->view = view_copy(view);
-	map->layout = view_layout(view->shape);
+	map->layout = view_layout(view->rows);
 	map->batch_desc = make_batch_desc();
 	MemoryContextSwitchTo(old);
 	return map;
@@ -161,9 +162,16 @@ view_map_free(ViewMap *map)
 static void
 prepare(ViewMap *map)
 {
-	char *text = psprintf("SELECT b.n, m.* FROM \"%s\" AS b, LATERAL (WITH docs AS (SELECT b.id, b.doc, b.etag, b.collection, b.modified) "
-						  "SELECT * FROM (%s\n) AS q) AS m",
-						  BATCH, map->view->map);
+	const View *view = map->view;
+	char *select = view->map;
+	char *text;
+
+	/* Groups that are computed: the reduce computes them, over each document's rows, which changes nothing for what it makes of all. */
+	if (view->reduce != NULL && !view_groups_are_columns(view->reduce, view->rows))
+		select = psprintf("WITH results AS (%s\n) %s", view->map, view->reduce);
+	text = psprintf("SELECT b.n, m.* FROM \"%s\" AS b, LATERAL (WITH docs AS (SELECT b.id, b.doc, b.etag, b.collection, b.modified) "
+					"SELECT * FROM (%s\n) AS q) AS m",
+					BATCH, select);
 
 	map->plan = SPI_prepare(text, 0, NULL);
 	if (map->plan == NULL)
@@ -244,9 +252,8 @@ execute(ViewMap *map, ViewDocument *docs, int first, int n, int total, MemoryCon
 
 /* ---- errors ---- */
 
-/* Is it about what was computed, and not about the server's state? */
-static bool
-is_of_map(int sqlstate)
+bool
+view_error_is_of_query(int sqlstate)
 {
 	switch (ERRCODE_TO_CATEGORY(sqlstate))
 	{
@@ -291,7 +298,7 @@ attempt(ViewMap *map, ViewDocument *docs, int first, int n, int total)
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
 		forget_rows(docs, first, n);
-		if (!is_of_map(error->sqlerrcode))
+		if (!view_error_is_of_query(error->sqlerrcode))
 			ReThrowError(error);
 	}
 	PG_END_TRY();

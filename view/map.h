@@ -49,6 +49,9 @@ extern void view_map_free(ViewMap *map);
  */
 extern ErrorData *view_map_run(ViewMap *map, ViewDocument *docs, int n);
 
+/* Is an error about what was computed, and not about the server's state? */
+extern bool view_error_is_of_query(int sqlstate);
+
 /* Throws if the map cannot be run by the view's owner at all. */
 extern void view_map_try(const View *view);
 

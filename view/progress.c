@@ -36,7 +36,11 @@
 #define ATT_UPDATED 11
 #define ATT_SCANNED 12
 #define ATT_DATABASE 13
-#define NATTS 13
+#define ATT_GROUPS 14
+#define ATT_REDUCED 15
+#define ATT_NEXT_GROUP 16
+#define ATT_REDUCTIONS 17
+#define NATTS 17
 
 static Relation
 open_table(LOCKMODE mode)
@@ -85,6 +89,11 @@ set_values(const ViewProgress *progress, Datum *values, bool *nulls)
 	nulls[ATT_NEXT_ID - 1] = progress->next_id == NULL;
 	values[ATT_NEXT_ID - 1] = progress->next_id == NULL ? (Datum) 0 : CStringGetTextDatum(progress->next_id);
 	values[ATT_UPDATED - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
+	values[ATT_GROUPS - 1] = Int64GetDatum(progress->groups);
+	values[ATT_REDUCTIONS - 1] = Int64GetDatum(progress->reductions);
+	values[ATT_REDUCED - 1] = BoolGetDatum(progress->reduced);
+	nulls[ATT_NEXT_GROUP - 1] = progress->next_group == NULL;
+	values[ATT_NEXT_GROUP - 1] = PointerGetDatum(progress->next_group);
 }
 
 void
@@ -159,10 +168,17 @@ view_progress_read(uint64 storage, Snapshot snapshot, ViewProgress *progress)
 			memset(progress, 0, sizeof(*progress));
 			progress->ncollections = n;
 			progress->storages = palloc0(Max(n, 1) * sizeof(uint64));
-			nulls[ATT_NEXT_ID - 1] = true;
+			nulls[ATT_NEXT_ID - 1] = nulls[ATT_NEXT_GROUP - 1] = true;
 		}
 		else
+		{
 			progress->next_collection = DatumGetInt32(values[ATT_NEXT_COLLECTION - 1]);
+			progress->groups = DatumGetInt64(values[ATT_GROUPS - 1]);
+			progress->reductions = DatumGetInt64(values[ATT_REDUCTIONS - 1]);
+			progress->reduced = DatumGetBool(values[ATT_REDUCED - 1]);
+		}
+		if (!nulls[ATT_NEXT_GROUP - 1])
+			progress->next_group = DatumGetByteaPCopy(values[ATT_NEXT_GROUP - 1]);
 		if (!nulls[ATT_NEXT_ID - 1])
 			progress->next_id = TextDatumGetCString(values[ATT_NEXT_ID - 1]);
 		progress->paused = !nulls[ATT_REASON - 1];

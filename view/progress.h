@@ -24,6 +24,10 @@ typedef struct ViewProgress
 	uint64 *storages;    /* of the collections that the rows come from; 0: there was none */
 	int next_collection; /* the scan goes on here ... */
 	char *next_id;       /* ... behind this id; NULL: at its beginning */
+	int64 groups;        /* results, of a view with a reduce */
+	int64 reductions;    /* sets of rows or partial results that were reduced so far */
+	bool reduced;        /* with a reduce: what the scan found is reduced, too ... */
+	bytea *next_group;   /* ... if not, from here on it is not; NULL: nothing is */
 	char *reason;
 } ViewProgress;
 

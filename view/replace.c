@@ -46,6 +46,8 @@ view_drop_index(const View *view)
 static bool
 same_text(const char *a, const char *b)
 {
+	if (a == NULL || b == NULL)
+		return a == b;
 	return equal(raw_parser(a, RAW_PARSE_DEFAULT), raw_parser(b, RAW_PARSE_DEFAULT));
 }
 
@@ -72,7 +74,8 @@ view_replace(View *next)
 	before = view_find_replacement(next->name, NoLock);
 	if (before != NULL)
 		view_drop_index(before);
-	if (same_text(view->map, next->map) && same_names(view->collections, next->collections) &&
+	if (same_text(view->map, next->map) && same_text(view->reduce, next->reduce) &&
+		same_text(view->finalize, next->finalize) && same_names(view->collections, next->collections) &&
 		view_same_shape(view->shape, next->shape))
 	{
 		view_catalog_set_map(view, next->map);
@@ -116,8 +119,9 @@ same_column(const ViewColumn *a, const ViewColumn *b)
 
 /* Does the table show every column of the view, and nothing else? */
 static bool
-shows_all(Relation table, const ViewShape *shape)
+shows_all(Relation table, const View *view)
 {
+	const ViewShape *shape = view->shape;
 	TupleDesc desc = RelationGetDescr(table);
 	int n = 0;
 
@@ -129,21 +133,23 @@ shows_all(Relation table, const ViewShape *shape)
 		if (att->attisdropped)
 			continue;
 		n++;
-		if (strcmp(NameStr(att->attname), "id") == 0)
+		if (view->reduce == NULL && strcmp(NameStr(att->attname), "id") == 0)
 			continue;
 		column = find_column(shape, NameStr(att->attname));
 		if (column == NULL || column->type != att->atttypid)
 			return false;
 	}
-	return n == shape->ncolumns + 1;
+	return n == shape->ncolumns + (view->reduce == NULL ? 1 : 0);
 }
 
 /* Columns that stay keep their place; new ones come behind. */
 static void
-fit_table(Oid relid, const ViewShape *old, const ViewShape *new)
+fit_table(Oid relid, const View *before, const View *after)
 {
+	const ViewShape *old = before->shape;
+	const ViewShape *new = after->shape;
 	Relation table = relation_open(relid, NoLock);
-	bool all = shows_all(table, old);
+	bool all = shows_all(table, before);
 	const char *separator = " ";
 	StringInfoData text;
 
@@ -166,6 +172,16 @@ fit_table(Oid relid, const ViewShape *old, const ViewShape *new)
 			view_column_text(&text, &new->columns[i]);
 			separator = ", ";
 		}
+	if (before->reduce == NULL && after->reduce != NULL)
+	{
+		appendStringInfo(&text, "%sDROP COLUMN id", separator);
+		separator = ", ";
+	}
+	else if (before->reduce != NULL && after->reduce == NULL)
+	{
+		appendStringInfo(&text, "%sADD COLUMN " VIEW_ID_COLUMN, separator);
+		separator = ", ";
+	}
 	if (strcmp(separator, " ") == 0)
 		return;
 	if (SPI_connect() != SPI_OK_CONNECT)
@@ -185,7 +201,7 @@ view_take_place(const View *next)
 	view_pin(&pin, BOOTSTRAP_SUPERUSERID);
 	foreach (lc, docstore_foreign_tables_of("view", next->name))
 	{
-		fit_table(lfirst_oid(lc), old->shape, next->shape);
+		fit_table(lfirst_oid(lc), old, next);
 		/* Plans rest on the view's key. */
 		CacheInvalidateRelcacheByRelid(lfirst_oid(lc));
 	}

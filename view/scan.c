@@ -109,6 +109,8 @@ view_begin_scan(ForeignScanState *node, int eflags)
 		else
 			scan->want_values = scan->wanted[column] = true;
 	}
+	/* A result may be an error, which nobody shall overlook. */
+	scan->want_values |= scan->table->view->reduce != NULL;
 	scan->values = palloc(n * sizeof(Datum));
 	scan->nulls = palloc(n * sizeof(bool));
 	initStringInfo(&scan->key);

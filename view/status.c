@@ -20,16 +20,16 @@ PG_FUNCTION_INFO_V1(docstore_drop_view);
 PG_FUNCTION_INFO_V1(docstore_wait_for_view);
 PG_FUNCTION_INFO_V1(docstore_view_size);
 
-/* docstore.replace_view(name, map, collections, key): stores another definition; an error if there is none. */
+/* docstore.replace_view(name, map, collections, key, reduce, finalize): stores another definition; an error if there is none. */
 Datum
 docstore_replace_view(PG_FUNCTION_ARGS)
 {
-	Oid types[4] = {TEXTOID, TEXTOID, TEXTARRAYOID, TEXTOID};
-	Datum values[4];
-	char nulls[4];
+	Oid types[6] = {TEXTOID, TEXTOID, TEXTARRAYOID, TEXTOID, TEXTOID, TEXTOID};
+	Datum values[6];
+	char nulls[6];
 
 	PreventCommandIfReadOnly("docstore.replace_view()");
-	for (int i = 0; i < 4; i++)
+	for (int i = 0; i < lengthof(types); i++)
 	{
 		nulls[i] = PG_ARGISNULL(i) ? 'n' : ' ';
 		values[i] = PG_ARGISNULL(i) ? (Datum) 0 : PG_GETARG_DATUM(i);
@@ -40,9 +40,9 @@ docstore_replace_view(PG_FUNCTION_ARGS)
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	if (SPI_execute_with_args("UPDATE docstore.views SET definition = pg_catalog.json_strip_nulls("
-							  "pg_catalog.json_build_object('collections', $3, 'map', $2, 'key', $4)) "
+							  "pg_catalog.json_build_object('collections', $3, 'map', $2, 'key', $4, 'reduce', $5, 'finalize', $6)) "
 							  "WHERE name OPERATOR(pg_catalog.=) $1",
-							  4, types, values, nulls, false, 0) != SPI_OK_UPDATE)
+							  lengthof(types), types, values, nulls, false, 0) != SPI_OK_UPDATE)
 		elog(ERROR, "could not change the definition");
 	SPI_finish();
 	PG_RETURN_VOID();
@@ -68,7 +68,7 @@ docstore_drop_view(PG_FUNCTION_ARGS)
 Datum
 docstore_view_size(PG_FUNCTION_ARGS)
 {
-	static const char kinds[] = {DOCSTORE_KEY_VIEW, DOCSTORE_KEY_BACK};
+	static const char kinds[] = {DOCSTORE_KEY_VIEW, DOCSTORE_KEY_BACK, DOCSTORE_KEY_MAPPED, DOCSTORE_KEY_PARTIAL};
 	uint64 total = 0;
 
 	for (int i = 0; i < lengthof(kinds); i++)

@@ -40,7 +40,7 @@ find_column(Relation relation, const View *view, Form_pg_attribute att)
 	for (int i = 0; i < view->shape->ncolumns; i++)
 		if (strcmp(view->shape->columns[i].name, name) == 0)
 			found = i;
-	if (found == VIEW_COLUMN_NONE && strcmp(name, "id") == 0)
+	if (found == VIEW_COLUMN_NONE && view->reduce == NULL && strcmp(name, "id") == 0)
 		found = view->shape->ncolumns;
 	if (found == VIEW_COLUMN_NONE)
 		ereport(ERROR,

@@ -18,26 +18,22 @@
 /* Records are written when they come to this; any memtable takes it. */
 #define BATCH_COST (64 * 1024)
 #define LOOK_AHEAD 8
+/* A purge of a view with a reduce is done in pieces of about that many rows. */
+#define PURGE_CHANGES 20000
 
 /* Memory of the batch is used again; what a throw leaves behind is cleared by the next use. */
 static LsmBatch batch;
 
-typedef struct Writer
-{
-	LsmDb *db;
-	CommandId cid;
-} Writer;
-
-static void
-begin(Writer *writer)
+void
+view_writer_begin(ViewWriter *writer)
 {
 	writer->db = docstore_db();
 	writer->cid = GetCurrentCommandId(true);
 	lsm_batch_clear(&batch);
 }
 
-static void
-flush(Writer *writer)
+void
+view_writer_flush(ViewWriter *writer)
 {
 	LsmStatus status;
 	LsmError err;
@@ -50,9 +46,8 @@ flush(Writer *writer)
 	lsm_batch_clear(&batch);
 }
 
-/* value NULL: the key is deleted. */
-static void
-put(Writer *writer, LsmSlice key, const LsmSlice *value)
+void
+view_writer_put(ViewWriter *writer, LsmSlice key, const LsmSlice *value)
 {
 	LsmStamp stamp = docstore_stamp(value == NULL ? LSM_STAMP_DELETE : 0, writer->cid);
 	char head[LSM_STAMP_MAX_SIZE];
@@ -61,7 +56,7 @@ put(Writer *writer, LsmSlice key, const LsmSlice *value)
 	if (!lsm_batch_put2(&batch, key, stamped, value != NULL ? *value : lsm_slice(NULL, 0)))
 		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
 	if (batch.memtable_cost > BATCH_COST)
-		flush(writer);
+		view_writer_flush(writer);
 }
 
 static void
@@ -69,9 +64,32 @@ set_prefix(StringInfo key, const View *view)
 {
 	char prefix[DOCSTORE_KEY_PREFIX];
 
-	docstore_key_prefix(prefix, DOCSTORE_KEY_VIEW, MyDatabaseId, view->storage);
+	docstore_key_prefix(prefix, view->reduce != NULL ? DOCSTORE_KEY_MAPPED : DOCSTORE_KEY_VIEW, MyDatabaseId, view->storage);
 	resetStringInfo(key);
 	appendBinaryStringInfo(key, prefix, sizeof(prefix));
+}
+
+/* A row of a group came, went, or (both) changed. */
+static void
+note_change(ViewChanges *changes, LsmSlice key, size_t id_len, int delta)
+{
+	ViewChange *change;
+	char *copy;
+
+	if (changes == NULL)
+		return;
+	if (changes->n == changes->max)
+	{
+		changes->max = Max(changes->max * 2, 1024);
+		changes->array = changes->array == NULL ? palloc_extended(changes->max * sizeof(ViewChange), MCXT_ALLOC_HUGE)
+												: repalloc_huge(changes->array, changes->max * sizeof(ViewChange));
+	}
+	change = &changes->array[changes->n++];
+	change->group = view_entry_group(key, id_len, &change->hash);
+	change->delta = delta;
+	copy = palloc(change->group.len + 1);
+	memcpy(copy, change->group.data, change->group.len);
+	change->group.data = copy;
 }
 
 /*
@@ -81,7 +99,7 @@ set_prefix(StringInfo key, const View *view)
  * too many does no harm, since they are written later.
  */
 static int64
-delete_rows(Writer *writer, const View *view, LsmSlice list, const ViewRow *kept)
+delete_rows(ViewWriter *writer, const View *view, LsmSlice list, const ViewRow *kept, size_t id_len, ViewChanges *changes)
 {
 	StringInfoData key;
 	LsmSlice behind;
@@ -93,6 +111,7 @@ delete_rows(Writer *writer, const View *view, LsmSlice list, const ViewRow *kept
 		const ViewRow *row = kept;
 
 		n++;
+		note_change(changes, behind, id_len, -1);
 		for (int i = 0; i < LOOK_AHEAD && row != NULL && lsm_slice_compare(row->key, behind) != 0; i++)
 			row = row->next;
 		if (row != NULL && lsm_slice_compare(row->key, behind) == 0)
@@ -102,14 +121,15 @@ delete_rows(Writer *writer, const View *view, LsmSlice list, const ViewRow *kept
 		}
 		set_prefix(&key, view);
 		appendBinaryStringInfo(&key, behind.data, (int) behind.len);
-		put(writer, lsm_slice(key.data, key.len), NULL);
+		view_writer_put(writer, lsm_slice(key.data, key.len), NULL);
 	}
 	pfree(key.data);
 	return n;
 }
 
 static void
-write_document(Writer *writer, const View *view, const ViewDocument *doc, const LsmRead *read, int64 *rows)
+write_document(ViewWriter *writer, const View *view, const ViewDocument *doc, const LsmRead *read, int64 *rows,
+			   ViewChanges *changes)
 {
 	LsmSlice id = lsm_slice(VARDATA_ANY(doc->id), VARSIZE_ANY_EXHDR(doc->id));
 	StringInfoData back;
@@ -135,55 +155,58 @@ write_document(Writer *writer, const View *view, const ViewDocument *doc, const 
 		/* Into memory that an error lets go of. */
 		appendBinaryStringInfo(&list, found.data, (int) found.len);
 		lsm_buf_free(&found);
-		*rows -= delete_rows(writer, view, lsm_slice(list.data, list.len), doc->rows);
+		*rows -= delete_rows(writer, view, lsm_slice(list.data, list.len), doc->rows, id.len, changes);
 		resetStringInfo(&list);
 	}
 	for (const ViewRow *row = doc->rows; row != NULL; row = row->next)
 	{
 		set_prefix(&key, view);
 		appendBinaryStringInfo(&key, row->key.data, (int) row->key.len);
-		put(writer, lsm_slice(key.data, key.len), &row->value);
+		view_writer_put(writer, lsm_slice(key.data, key.len), &row->value);
 		view_back_append(&list, row->key);
+		note_change(changes, row->key, id.len, 1);
 		*rows += 1;
 	}
 	if (doc->rows != NULL)
 	{
 		LsmSlice value = lsm_slice(list.data, list.len);
 
-		put(writer, lsm_slice(back.data, back.len), &value);
+		view_writer_put(writer, lsm_slice(back.data, back.len), &value);
 	}
 	else if (status == LSM_OK)
-		put(writer, lsm_slice(back.data, back.len), NULL);
+		view_writer_put(writer, lsm_slice(back.data, back.len), NULL);
 	pfree(back.data);
 	pfree(key.data);
 	pfree(list.data);
 }
 
 void
-view_write_documents(const View *view, const ViewDocument *docs, int n, Snapshot snapshot, int64 *rows)
+view_write_documents(const View *view, const ViewDocument *docs, int n, Snapshot snapshot, int64 *rows, ViewChanges *changes)
 {
-	Writer writer;
+	ViewWriter writer;
 	LsmRead read;
 
-	begin(&writer);
+	view_writer_begin(&writer);
 	docstore_read_init(&read, snapshot);
 	for (int i = 0; i < n; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		write_document(&writer, view, &docs[i], &read, rows);
+		write_document(&writer, view, &docs[i], &read, rows, changes);
 	}
-	flush(&writer);
+	view_writer_flush(&writer);
 }
 
-void
-view_write_purge(const View *view, uint64 collection_storage, Snapshot snapshot, int64 *rows)
+bool
+view_write_purge(const View *view, uint64 collection_storage, Snapshot snapshot, int64 *rows, StringInfo from, ViewChanges *changes)
 {
 	StringInfoData lower;
 	StringInfoData upper;
 	StringInfoData key;
 	StringInfoData list;
 	DocCursor *cursor;
-	Writer writer;
+	ViewWriter writer;
+	size_t head;
+	bool more = false;
 
 	initStringInfo(&lower);
 	initStringInfo(&upper);
@@ -191,7 +214,9 @@ view_write_purge(const View *view, uint64 collection_storage, Snapshot snapshot,
 	initStringInfo(&list);
 	view_back_key(&lower, view->storage, collection_storage, lsm_slice(NULL, 0));
 	view_back_key(&upper, view->storage, collection_storage + 1, lsm_slice(NULL, 0));
-	begin(&writer);
+	head = (size_t) lower.len;
+	appendBinaryStringInfo(&lower, from->data, from->len);
+	view_writer_begin(&writer);
 	cursor = doc_cursor_new(snapshot);
 	doc_cursor_open(cursor, lsm_slice(lower.data, lower.len), lsm_slice(upper.data, upper.len));
 	for (lsm_scan_first(cursor->scan); cursor->scan->valid; lsm_scan_next(cursor->scan))
@@ -204,11 +229,19 @@ view_write_purge(const View *view, uint64 collection_storage, Snapshot snapshot,
 		appendBinaryStringInfo(&key, at->key.data, (int) at->key.len);
 		appendBinaryStringInfo(&list, at->value.data, (int) at->value.len);
 		lsm_scan_release(at);
-		*rows -= delete_rows(&writer, view, lsm_slice(list.data, list.len), NULL);
-		put(&writer, lsm_slice(key.data, key.len), NULL);
+		if (changes != NULL && changes->n >= PURGE_CHANGES)
+		{
+			resetStringInfo(from);
+			appendBinaryStringInfo(from, key.data + head, key.len - (int) head);
+			more = true;
+			break;
+		}
+		*rows -= delete_rows(&writer, view, lsm_slice(list.data, list.len), NULL, (size_t) key.len - head, changes);
+		view_writer_put(&writer, lsm_slice(key.data, key.len), NULL);
 	}
 	lsm_scan_release(cursor->scan);
 	docstore_check(cursor->scan->status, &cursor->scan->err);
 	doc_cursor_close(cursor);
-	flush(&writer);
+	view_writer_flush(&writer);
+	return more;
 }

@@ -38,6 +38,7 @@
 #include "store/feed.h"
 #include "view/progress.h"
 #include "view/replace.h"
+#include "view/tree.h"
 #include "view/write.h"
 
 /* A batch ends with the first of these. */
@@ -49,6 +50,7 @@
 /* What one transaction works on. */
 typedef struct Batch
 {
+	ViewIndexing *indexed;
 	View *view;
 	DocConsumer *consumer;
 	Snapshot snapshot;
@@ -58,7 +60,8 @@ typedef struct Batch
 	ViewDocument *docs;
 	int ndocs;
 	Size bytes;
-	bool replaced; /* a collection has another storage than before */
+	bool replaced;    /* a collection has another storage than before */
+	ErrorData *fault; /* what is wrong with map or reduce */
 } Batch;
 
 /* ---- documents of a batch ---- */
@@ -176,6 +179,49 @@ forget_errors(const Batch *batch, int collection)
 	SPI_finish();
 }
 
+/* ---- map and reduce, made ready ---- */
+
+/* They run with the owner's rights: another owner's are others. */
+static void
+forget_others(Batch *batch)
+{
+	ViewIndexing *indexed = batch->indexed;
+
+	if (indexed->owner == batch->view->owner)
+		return;
+	if (indexed->map != NULL)
+		view_map_free(indexed->map);
+	if (indexed->reduce != NULL)
+		view_reduce_free(indexed->reduce);
+	indexed->map = NULL;
+	indexed->reduce = NULL;
+	indexed->owner = batch->view->owner;
+}
+
+static ViewMap *
+prepared_map(Batch *batch)
+{
+	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+
+	forget_others(batch);
+	if (batch->indexed->map == NULL)
+		batch->indexed->map = view_map_new(batch->view);
+	MemoryContextSwitchTo(old);
+	return batch->indexed->map;
+}
+
+static ViewReduce *
+prepared_reduce(Batch *batch)
+{
+	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+
+	forget_others(batch);
+	if (batch->indexed->reduce == NULL)
+		batch->indexed->reduce = view_reduce_new(batch->view);
+	MemoryContextSwitchTo(old);
+	return batch->indexed->reduce;
+}
+
 /* ---- one batch ---- */
 
 /* Takes a collection's rows away because its storage is gone; a new one may be in its place. */
@@ -184,7 +230,25 @@ replace_storage(Batch *batch, int collection)
 {
 	if (batch->progress.storages[collection] != 0)
 	{
-		view_write_purge(batch->view, batch->progress.storages[collection], batch->snapshot, &batch->progress.rows);
+		StringInfoData from;
+		bool more;
+
+		initStringInfo(&from);
+		do
+		{
+			MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "docstore purge", ALLOCSET_DEFAULT_SIZES);
+			MemoryContext old = MemoryContextSwitchTo(context);
+			ViewChanges changes = {0};
+
+			more = view_write_purge(batch->view, batch->progress.storages[collection], batch->snapshot, &batch->progress.rows, &from,
+									batch->view->reduce != NULL ? &changes : NULL);
+			MemoryContextSwitchTo(old);
+			/* What a fault says must stay. */
+			if (batch->view->reduce != NULL && batch->fault == NULL)
+				batch->fault = view_tree_apply(batch->view, prepared_reduce(batch), &changes, batch->snapshot, &batch->progress);
+			MemoryContextDelete(context);
+		} while (more);
+		pfree(from.data);
 		forget_errors(batch, collection);
 	}
 	batch->progress.storages[collection] = batch->storages[collection];
@@ -350,6 +414,7 @@ static bool
 begin(ViewIndexing *indexed, Batch *batch)
 {
 	memset(batch, 0, sizeof(*batch));
+	batch->indexed = indexed;
 	XactIsoLevel = XACT_REPEATABLE_READ;
 	if (indexed->ready)
 		view_take_place_lock(indexed->name);
@@ -368,34 +433,26 @@ begin(ViewIndexing *indexed, Batch *batch)
 	return true;
 }
 
-/* Everything that the batch found goes into the view, or else the map's fault comes back. */
+/* Everything that the batch found goes into the view, or else the fault of its map or reduce comes back. */
 static ErrorData *
-map_and_write(ViewIndexing *indexed, Batch *batch)
+map_and_write(Batch *batch, bool scanning)
 {
-	MemoryContext context = CurrentMemoryContext;
+	bool reduce = batch->view->reduce != NULL && !scanning;
+	ViewChanges changes = {0};
 	ErrorData *fault;
 
-	if (batch->ndocs == 0)
-		return NULL;
-	/* It runs with the owner's rights: another owner's is another map. */
-	if (indexed->map != NULL && indexed->owner != batch->view->owner)
-	{
-		view_map_free(indexed->map);
-		indexed->map = NULL;
-	}
-	if (indexed->map == NULL)
-	{
-		MemoryContextSwitchTo(TopMemoryContext);
-		indexed->map = view_map_new(batch->view);
-		indexed->owner = batch->view->owner;
-		MemoryContextSwitchTo(context);
-	}
-	fault = view_map_run(indexed->map, batch->docs, batch->ndocs);
+	if (batch->fault != NULL || batch->ndocs == 0)
+		return batch->fault;
+	fault = view_map_run(prepared_map(batch), batch->docs, batch->ndocs);
 	if (fault != NULL)
 		return fault;
-	view_write_documents(batch->view, batch->docs, batch->ndocs, batch->snapshot, &batch->progress.rows);
-	note_errors(batch);
-	return NULL;
+	/* What the scan finds is reduced when it is over. */
+	view_write_documents(batch->view, batch->docs, batch->ndocs, batch->snapshot, &batch->progress.rows, reduce ? &changes : NULL);
+	if (reduce)
+		fault = view_tree_apply(batch->view, prepared_reduce(batch), &changes, batch->snapshot, &batch->progress);
+	if (fault == NULL)
+		note_errors(batch);
+	return fault;
 }
 
 /* Puts a replacement that has caught up in the place of its view.  Returns what hinders it. */
@@ -414,7 +471,7 @@ take_place(const View *next)
 		MemoryContextSwitchTo(context);
 		fault = CopyErrorData();
 		/* Somebody reads: that passes. */
-		if (fault->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE || ERRCODE_TO_CATEGORY(fault->sqlerrcode) == ERRCODE_OPERATOR_INTERVENTION)
+		if (fault->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE || !view_error_is_of_query(fault->sqlerrcode))
 			PG_RE_THROW();
 		FlushErrorState();
 	}
@@ -456,6 +513,7 @@ docstore_index_batch(ViewIndexing *indexed)
 	Batch batch;
 	bool more = true;
 	bool scanning;
+	bool building;  /* the first results */
 	bool switching; /* the replacement has caught up */
 
 	StartTransactionCommand();
@@ -468,23 +526,26 @@ docstore_index_batch(ViewIndexing *indexed)
 	}
 	before = batch.progress;
 	scanning = before.scanned == 0;
+	building = !scanning && batch.view->reduce != NULL && !before.reduced;
 	fault = check_rights(&batch);
 	if (fault == NULL)
 	{
 		if (scanning)
 			scan(&batch);
+		else if (building)
+			batch.fault = view_tree_build(batch.view, prepared_reduce(&batch), batch.snapshot, &batch.progress);
 		else
 			more = follow(&batch);
-		fault = map_and_write(indexed, &batch);
+		fault = map_and_write(&batch, scanning);
 	}
 	if (fault != NULL)
 		pause_view(&batch, fault);
 	switching = indexed->ready && !more;
 
-	batch.progress.built = before.built || (batch.progress.scanned != 0 && batch.progress.position >= batch.progress.scanned);
+	batch.progress.built = before.built || (!building && batch.progress.scanned != 0 && batch.progress.position >= batch.progress.scanned);
 	if (before.paused)
 		view_progress_pause(batch.view->storage, NULL);
-	if (scanning || switching || batch.ndocs > 0 || batch.replaced || batch.progress.built != before.built ||
+	if (scanning || building || switching || batch.ndocs > 0 || batch.replaced || batch.progress.built != before.built ||
 		batch.progress.position > before.position + IDLE_ETAGS)
 	{
 		if (before.paused)

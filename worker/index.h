@@ -7,15 +7,17 @@
 #include "postgres.h"
 
 #include "view/map.h"
+#include "view/reduce.h"
 
 /* A view as the indexer knows it from one batch to the next; zero-initialised but for name and storage. */
 typedef struct ViewIndexing
 {
 	char name[NAMEDATALEN];
 	uint64 storage;
-	bool ready;   /* a replacement that is built: it may take the view's place */
-	ViewMap *map; /* made at its first use, in TopMemoryContext */
-	Oid owner;    /* whose map it is */
+	bool ready;         /* a replacement that is built: it may take the view's place */
+	ViewMap *map;       /* made at its first use, in TopMemoryContext */
+	ViewReduce *reduce; /* the same; of a view with a reduce */
+	Oid owner;          /* whose map and reduce they are */
 } ViewIndexing;
 
 /*

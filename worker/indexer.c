@@ -51,6 +51,8 @@ forget_view(IndexedView *indexed)
 	dlist_delete(&indexed->node);
 	if (indexed->indexing.map != NULL)
 		view_map_free(indexed->indexing.map);
+	if (indexed->indexing.reduce != NULL)
+		view_reduce_free(indexed->indexing.reduce);
 	pfree(indexed);
 }
 

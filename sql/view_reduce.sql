@@ -1,0 +1,112 @@
+-- Views with a reduce: groups come, change and go with documents; large ones have trees.
+SET client_min_messages = warning;
+CREATE EXTENSION IF NOT EXISTS docstore;
+RESET client_min_messages;
+SELECT docstore.create_collection('orders');
+INSERT INTO orders SELECT 'o/' || g, jsonb_build_object('city', 'c' || g % 3, 'day', date '2024-01-01' + g % 40,
+	'lines', jsonb_build_array(jsonb_build_object('sku', 's' || g % 4, 'qty', g), jsonb_build_object('sku', 's' || g % 5, 'qty', 1)))
+FROM generate_series(1, 100) AS g;
+
+SELECT docstore.create_view('by_sku', collections => '{orders}',
+	map => $$ SELECT l->>'sku' AS sku, 1::bigint AS lines, (l->>'qty')::bigint AS qty FROM docs, jsonb_array_elements(doc->'lines') AS l $$,
+	reduce => $$ SELECT sku, sum(lines)::bigint AS lines, sum(qty)::bigint AS qty FROM results GROUP BY sku $$);
+\d by_sku
+SELECT docstore.wait_for_view('by_sku');
+SELECT * FROM by_sku ORDER BY sku;
+SELECT l->>'sku' AS sku, count(*), sum((l->>'qty')::bigint) FROM orders, jsonb_array_elements(doc->'lines') AS l GROUP BY 1 ORDER BY 1;
+
+-- Changes in old groups and new; groups that become empty vanish.
+UPDATE orders SET doc = doc || '{"lines": [{"sku": "new", "qty": 7}]}' WHERE id = 'o/1';
+DELETE FROM orders WHERE (substr(id, 3)::int) % 4 = 1;
+DELETE FROM orders WHERE doc->'lines'->1->>'sku' = 's0';
+UPDATE orders SET doc = doc #- '{lines,1}';
+SELECT docstore.wait_for_view('by_sku');
+SELECT * FROM by_sku ORDER BY sku;
+SELECT l->>'sku' AS sku, count(*), sum((l->>'qty')::bigint) FROM orders, jsonb_array_elements(doc->'lines') AS l GROUP BY 1 ORDER BY 1;
+SELECT name, state, rows, groups FROM docstore.view_status;
+
+-- Read like any view: seeks, orders, joins.
+EXPLAIN (COSTS OFF) SELECT qty FROM by_sku WHERE sku = 's3';
+SELECT qty FROM by_sku WHERE sku = 's3';
+EXPLAIN (COSTS OFF) SELECT sku FROM by_sku WHERE sku > 's' ORDER BY sku DESC LIMIT 2;
+SELECT sku FROM by_sku WHERE sku > 's' ORDER BY sku DESC LIMIT 2;
+SELECT count(*) FROM by_sku;
+
+-- Several columns and an order; expressions; the grand total; finalize.
+SELECT docstore.create_view('by_city_day', collections => '{orders}', key => 'day DESC',
+	map => $$ SELECT doc->>'city' AS city, (doc->>'day')::date AS day, 1::bigint AS n FROM docs $$,
+	reduce => 'SELECT city, day, sum(n)::bigint AS n FROM results GROUP BY day, city');
+SELECT docstore.create_view('by_month', collections => '{orders}',
+	map => $$ SELECT (doc->>'day')::timestamp AS month, 1::bigint AS n, (doc->>'day')::date AS first, (doc->>'day')::date AS last FROM docs $$,
+	reduce => $$ SELECT date_trunc('month', month) AS month, sum(n)::bigint AS n, min(first) AS first, max(last) AS last FROM results GROUP BY 1 $$);
+SELECT docstore.create_view('total', collections => '{orders}',
+	map => $$ SELECT 1::bigint AS n, (l->>'qty')::numeric AS qty FROM docs, jsonb_array_elements(doc->'lines') AS l $$,
+	reduce => 'SELECT sum(n)::bigint AS n, sum(qty) AS qty FROM results',
+	finalize => 'SELECT n AS lines, qty, round(qty / n, 2) AS average FROM results');
+SELECT docstore.wait_for_view('by_city_day'), docstore.wait_for_view('by_month'), docstore.wait_for_view('total');
+EXPLAIN (COSTS OFF) SELECT * FROM by_city_day ORDER BY day DESC, city LIMIT 3;
+SELECT * FROM by_city_day ORDER BY day DESC, city LIMIT 3;
+SELECT * FROM by_month ORDER BY month;
+SELECT date_trunc('month', (doc->>'day')::timestamp) AS month, count(*), min(doc->>'day'), max(doc->>'day') FROM orders GROUP BY 1 ORDER BY 1;
+SELECT * FROM total;
+SELECT count(*), sum((l->>'qty')::numeric), round(avg((l->>'qty')::numeric), 2) FROM orders, jsonb_array_elements(doc->'lines') AS l;
+-- A roll-up by the first columns of the key needs no sort.
+EXPLAIN (COSTS OFF) SELECT day, sum(n) FROM by_city_day WHERE day > '2024-02-07' GROUP BY day ORDER BY day DESC;
+SELECT day, sum(n) FROM by_city_day WHERE day > '2024-02-07' GROUP BY day ORDER BY day DESC;
+
+-- Without documents there are no groups, but a total.
+TRUNCATE orders;
+SELECT docstore.wait_for_view('by_sku'), docstore.wait_for_view('total');
+SELECT * FROM by_sku;
+SELECT * FROM total;
+INSERT INTO orders VALUES ('x', '{"lines": [{"sku": "x", "qty": 9223372036854775807}]}');
+SELECT docstore.wait_for_view('by_sku'), docstore.wait_for_view('total');
+SELECT * FROM by_sku;
+SELECT * FROM total;
+
+-- An error of the reduce is its group's, until it is mended.
+INSERT INTO orders VALUES ('y', '{"lines": [{"sku": "x", "qty": 1}, {"sku": "z", "qty": 2}]}');
+SELECT docstore.wait_for_view('by_sku');
+SELECT * FROM by_sku WHERE sku = 'z';
+SELECT * FROM by_sku WHERE sku = 'x';
+SELECT count(*) FROM by_sku;
+SELECT name, state, groups FROM docstore.view_status WHERE name = 'by_sku';
+UPDATE orders SET doc = '{"lines": [{"sku": "x", "qty": -5}]}' WHERE id = 'y';
+SELECT docstore.wait_for_view('by_sku');
+SELECT * FROM by_sku;
+
+-- A view becomes one with a reduce, and another.
+SELECT docstore.create_view('turning', 'SELECT doc->>''k'' AS k, 1::bigint AS n FROM docs', '{orders}', 'k');
+TRUNCATE orders;
+INSERT INTO orders SELECT 'n' || g, jsonb_build_object('k', 'k' || g % 3) FROM generate_series(1, 10) AS g;
+SELECT docstore.wait_for_view('turning');
+SELECT count(*) FROM turning;
+SELECT docstore.replace_view('turning', 'SELECT doc->>''k'' AS k, 1::bigint AS n FROM docs', '{orders}', reduce => 'SELECT k, sum(n)::bigint AS n FROM results GROUP BY k');
+SELECT docstore.wait_for_view('turning');
+SELECT * FROM turning ORDER BY k;
+SELECT docstore.replace_view('turning', 'SELECT doc->>''k'' AS k, 1::bigint AS n FROM docs', '{orders}', 'k DESC');
+SELECT docstore.wait_for_view('turning');
+SELECT * FROM turning ORDER BY k, id LIMIT 2;
+SELECT docstore.drop_view('turning');
+
+-- A tree: one changed document costs a block, and a reduction on each level above it.
+SELECT docstore.drop_view(name) FROM docstore.views;
+TRUNCATE orders;
+INSERT INTO orders SELECT 't' || g, jsonb_build_object('n', g) FROM generate_series(1, 20000) AS g;
+SET docstore.view_block_rows = 4;
+SELECT docstore.create_view('deep', 'SELECT ''all'' AS what, (doc->>''n'')::bigint AS n FROM docs', '{orders}',
+	reduce => 'SELECT what, sum(n)::bigint AS n FROM results GROUP BY what');
+RESET docstore.view_block_rows;
+SELECT docstore.wait_for_view('deep');
+SELECT what, n FROM deep;
+CREATE TEMP TABLE was AS SELECT reductions FROM docstore.view_status;
+UPDATE orders SET doc = '{"n": -1}' WHERE id = 't77';
+SELECT docstore.wait_for_view('deep');
+SELECT what, n = 20000::bigint * 20001 / 2 - 78 AS right FROM deep;
+SELECT s.reductions - was.reductions <= 6 AS few, s.reductions > was.reductions AS some FROM docstore.view_status s, was;
+DELETE FROM orders WHERE id <> 't77';
+SELECT docstore.wait_for_view('deep');
+SELECT what, n FROM deep;
+DROP TABLE was;
+SELECT docstore.drop_view('deep');
+SELECT docstore.drop_collection('orders');

@@ -1,0 +1,675 @@
+/*
+ * tree.c - keeps the trees of partial results (tree.h).
+ *
+ * First every node that changes touch is found, from the roots down; whether one has
+ * children is seen from the number of its rows alone, before and now.  Then
+ * they are computed, from the deepest level up, all groups together, each level
+ * from what the one below has written.
+ */
+#include "postgres.h"
+
+#include "view/tree.h"
+
+#include "access/xact.h"
+#include "lib/stringinfo.h"
+#include "miscadmin.h"
+#include "port/pg_bswap.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+#include "fdw/scan.h"
+#include "store/store.h"
+
+#define BITS 4
+#define FANOUT (1 << BITS)
+#define MAX_DEPTH (32 / BITS)
+/* Sets that are reduced together. */
+#define CHUNK_BYTES (4 * 1024 * 1024)
+#define CHUNK_JOBS 2000
+/* A batch of a build ends with the first group behind so many rows. */
+#define BUILD_ROWS 20000
+
+typedef struct TreeNode
+{
+	LsmSlice group;
+	int depth;
+	uint32 hash; /* of its first row at the earliest; bits behind those of the depth are 0 */
+	uint32 count;
+	bool existed; /* the root: there was a result */
+	/* of a build: its rows, which were just read */
+	LsmSlice *rows;
+} TreeNode;
+
+typedef struct Tree
+{
+	const View *view;
+	ViewReduce *reduce;
+	Snapshot snapshot;
+	ViewProgress *progress;
+	DocCursor *cursor;
+	LsmRead read;
+	ViewWriter writer;
+	MemoryContext context; /* of nodes */
+	TreeNode *nodes;
+	int nnodes;
+	int max_nodes;
+	int deepest;
+	StringInfoData lower;
+	StringInfoData upper;
+} Tree;
+
+/* ---- keys ---- */
+
+static void
+start_key(const Tree *tree, StringInfo key, char kind, LsmSlice group)
+{
+	char prefix[DOCSTORE_KEY_PREFIX];
+
+	docstore_key_prefix(prefix, kind, MyDatabaseId, tree->view->storage);
+	resetStringInfo(key);
+	appendBinaryStringInfo(key, prefix, sizeof(prefix));
+	appendBinaryStringInfo(key, group.data, (int) group.len);
+}
+
+static void
+append_hash(StringInfo key, uint32 hash)
+{
+	hash = pg_hton32(hash);
+	appendBinaryStringInfo(key, (char *) &hash, sizeof(hash));
+}
+
+static void
+node_key(const Tree *tree, StringInfo key, LsmSlice group, int depth, uint32 hash)
+{
+	start_key(tree, key, depth == 0 ? DOCSTORE_KEY_VIEW : DOCSTORE_KEY_PARTIAL, group);
+	if (depth > 0)
+	{
+		appendStringInfoChar(key, (char) depth);
+		append_hash(key, hash);
+	}
+}
+
+/* The first hash behind those of a node; 0 if there is none. */
+static uint32
+behind(int depth, uint32 hash)
+{
+	return depth == 0 ? 0 : hash + ((uint32) 1 << (32 - BITS * depth));
+}
+
+/* tree->lower, upper: the rows below a node. */
+static void
+range_of_rows(Tree *tree, LsmSlice group, int depth, uint32 hash)
+{
+	uint32 end = behind(depth, hash);
+
+	start_key(tree, &tree->lower, DOCSTORE_KEY_MAPPED, group);
+	start_key(tree, &tree->upper, DOCSTORE_KEY_MAPPED, group);
+	append_hash(&tree->lower, hash);
+	if (end != 0)
+		append_hash(&tree->upper, end);
+	else
+		(void) view_key_behind(&tree->upper);
+}
+
+/* The same: the nodes of a depth below a node. */
+static void
+range_of_nodes(Tree *tree, LsmSlice group, int depth, uint32 hash, int below)
+{
+	uint32 end = behind(depth, hash);
+
+	start_key(tree, &tree->lower, DOCSTORE_KEY_PARTIAL, group);
+	start_key(tree, &tree->upper, DOCSTORE_KEY_PARTIAL, group);
+	appendStringInfoChar(&tree->lower, (char) below);
+	append_hash(&tree->lower, hash);
+	appendStringInfoChar(&tree->upper, (char) (end != 0 ? below : below + 1));
+	if (end != 0)
+		append_hash(&tree->upper, end);
+}
+
+static void
+begin_range(Tree *tree)
+{
+	doc_cursor_open(tree->cursor, lsm_slice(tree->lower.data, tree->lower.len), lsm_slice(tree->upper.data, tree->upper.len));
+	lsm_scan_first(tree->cursor->scan);
+}
+
+static void
+end_range(Tree *tree)
+{
+	lsm_scan_release(tree->cursor->scan);
+	docstore_check(tree->cursor->scan->status, &tree->cursor->scan->err);
+	doc_cursor_close(tree->cursor);
+}
+
+static LsmSlice
+copy_slice(LsmSlice slice)
+{
+	char *copy = palloc(slice.len + 1);
+
+	memcpy(copy, slice.data, slice.len);
+	return lsm_slice(copy, slice.len);
+}
+
+/* ---- which nodes ---- */
+
+static TreeNode *
+add_node(Tree *tree, LsmSlice group, int depth, uint32 hash, uint32 count)
+{
+	TreeNode *node;
+
+	if (tree->nnodes == tree->max_nodes)
+	{
+		tree->max_nodes = Max(tree->max_nodes * 2, 1024);
+		tree->nodes = tree->nodes == NULL ? MemoryContextAllocHuge(tree->context, tree->max_nodes * sizeof(TreeNode))
+										  : repalloc_huge(tree->nodes, tree->max_nodes * sizeof(TreeNode));
+	}
+	node = &tree->nodes[tree->nnodes++];
+	memset(node, 0, sizeof(*node));
+	node->group = group;
+	node->depth = depth;
+	node->hash = hash;
+	node->count = count;
+	tree->deepest = Max(tree->deepest, depth);
+	return node;
+}
+
+static bool
+has_children(const Tree *tree, int depth, uint32 count)
+{
+	return depth < MAX_DEPTH && count > (uint32) tree->view->block_rows;
+}
+
+/* The rows below a node; *found: there is such a node. */
+static uint32
+count_before(Tree *tree, LsmSlice group, int depth, uint32 hash, bool *found)
+{
+	LsmBuf value = {0};
+	LsmVersion version;
+	LsmStatus status;
+	LsmError err;
+	uint32 count = 0;
+
+	node_key(tree, &tree->lower, group, depth, hash);
+	status = lsm_get(tree->writer.db, &tree->read, lsm_slice(tree->lower.data, tree->lower.len), &value, &version, &err);
+	*found = status == LSM_OK;
+	if (status == LSM_OK)
+	{
+		char head[16];
+		size_t len = Min(value.len, sizeof(head));
+
+		/* Into memory that an error lets go of. */
+		memcpy(head, value.data, len);
+		lsm_buf_free(&value);
+		count = view_entry_count(lsm_slice(head, len));
+	}
+	else
+	{
+		lsm_buf_free(&value);
+		if (status != LSM_NOT_FOUND)
+			docstore_throw(&err);
+	}
+	return count;
+}
+
+/* A node that had no children gets them. */
+static void
+grow(Tree *tree, LsmSlice group, int depth, uint32 hash)
+{
+	int shift = 32 - BITS * (depth + 1);
+	uint32 counts[FANOUT] = {0};
+
+	range_of_rows(tree, group, depth, hash);
+	begin_range(tree);
+	for (LsmScan *at = tree->cursor->scan; at->valid; lsm_scan_next(at))
+	{
+		uint32 of_row;
+
+		(void) view_entry_group_of(lsm_slice(at->key.data + DOCSTORE_KEY_PREFIX, at->key.len - DOCSTORE_KEY_PREFIX), at->value, &of_row);
+		lsm_scan_release(at);
+		counts[(of_row >> shift) & (FANOUT - 1)]++;
+		CHECK_FOR_INTERRUPTS();
+	}
+	end_range(tree);
+	for (uint32 i = 0; i < FANOUT; i++)
+	{
+		uint32 child = hash | (i << shift);
+
+		if (counts[i] == 0)
+			continue;
+		(void) add_node(tree, group, depth + 1, child, counts[i]);
+		if (has_children(tree, depth + 1, counts[i]))
+			grow(tree, group, depth + 1, child);
+	}
+}
+
+/* A node that had children has none any more. */
+static void
+cut(Tree *tree, LsmSlice group, int depth, uint32 hash)
+{
+	for (int below = depth + 1; below <= MAX_DEPTH; below++)
+	{
+		StringInfoData key;
+		bool any = false;
+
+		initStringInfo(&key);
+		range_of_nodes(tree, group, depth, hash, below);
+		begin_range(tree);
+		for (LsmScan *at = tree->cursor->scan; at->valid; lsm_scan_next(at))
+		{
+			resetStringInfo(&key);
+			appendBinaryStringInfo(&key, at->key.data, (int) at->key.len);
+			lsm_scan_release(at);
+			view_writer_put(&tree->writer, lsm_slice(key.data, key.len), NULL);
+			any = true;
+			CHECK_FOR_INTERRUPTS();
+		}
+		end_range(tree);
+		pfree(key.data);
+		if (!any)
+			break;
+	}
+}
+
+/* The nodes that changes touch; those are sorted, and all below this one. */
+static void
+touch(Tree *tree, int depth, uint32 hash, const ViewChange *changes, int n)
+{
+	int shift = 32 - BITS * (depth + 1);
+	LsmSlice group = changes[0].group;
+	bool found;
+	uint32 before = count_before(tree, group, depth, hash, &found);
+	int64 count = before;
+	bool had = has_children(tree, depth, before);
+	TreeNode *node;
+
+	for (int i = 0; i < n; i++)
+		count += changes[i].delta;
+	if (count < 0 || count > PG_UINT32_MAX)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("the number of rows of a group in docstore view \"%s\" is wrong", tree->view->name)));
+	node = add_node(tree, group, depth, hash, (uint32) count);
+	node->existed = found;
+	if (!has_children(tree, depth, (uint32) count))
+	{
+		if (had)
+			cut(tree, group, depth, hash);
+		return;
+	}
+	if (!had)
+	{
+		grow(tree, group, depth, hash);
+		return;
+	}
+	for (int i = 0; i < n;)
+	{
+		uint32 child = changes[i].hash >> shift;
+		int first = i;
+
+		while (i < n && changes[i].hash >> shift == child)
+			i++;
+		touch(tree, depth + 1, child << shift, &changes[first], i - first);
+	}
+}
+
+/* ---- computing them ---- */
+
+static Size
+add_input(ViewJob *job, int *max, LsmSlice value)
+{
+	if (job->ninputs == *max)
+	{
+		*max = Max(*max * 2, FANOUT);
+		job->inputs = job->inputs == NULL ? palloc(*max * sizeof(LsmSlice)) : repalloc(job->inputs, *max * sizeof(LsmSlice));
+	}
+	job->inputs[job->ninputs++] = copy_slice(value);
+	return value.len + sizeof(LsmSlice);
+}
+
+/* What a node is made of; into job->result if that is an error. */
+static Size
+read_inputs(Tree *tree, const TreeNode *node, ViewJob *job)
+{
+	bool children = has_children(tree, node->depth, node->count);
+	uint32 below = 0;
+	Size bytes = 0;
+	int max = 0;
+
+	job->group = node->group;
+	job->count = node->count;
+	if (node->rows != NULL)
+	{
+		job->inputs = node->rows;
+		job->ninputs = (int) node->count;
+		return 0;
+	}
+	if (children)
+		range_of_nodes(tree, node->group, node->depth, node->hash, node->depth + 1);
+	else
+		range_of_rows(tree, node->group, node->depth, node->hash);
+	begin_range(tree);
+	for (LsmScan *at = tree->cursor->scan; at->valid; lsm_scan_next(at))
+	{
+		LsmSlice value = copy_slice(at->value);
+
+		lsm_scan_release(at);
+		below += children ? view_entry_count(value) : 1;
+		if (children && view_entry_is_error(value) && job->result.data == NULL)
+		{
+			initStringInfo(&job->result);
+			view_entry_error_copy(&job->result, node->count, value);
+		}
+		bytes += add_input(job, &max, value);
+		pfree((char *) value.data);
+		CHECK_FOR_INTERRUPTS();
+	}
+	end_range(tree);
+	if (below != node->count)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("the number of rows of a group in docstore view \"%s\" is wrong", tree->view->name),
+				 errdetail("%u rows are noted, %u are there.", node->count, below)));
+	return bytes;
+}
+
+static void
+store(Tree *tree, const TreeNode *node, StringInfo result)
+{
+	StringInfoData key;
+	LsmSlice value = lsm_slice(result->data, result->len);
+
+	initStringInfo(&key);
+	node_key(tree, &key, node->group, node->depth, node->hash);
+	view_writer_put(&tree->writer, lsm_slice(key.data, key.len), &value);
+	pfree(key.data);
+	if (node->depth == 0 && !node->existed)
+		tree->progress->groups++;
+}
+
+static void
+forget(Tree *tree, const TreeNode *node)
+{
+	StringInfoData key;
+
+	initStringInfo(&key);
+	node_key(tree, &key, node->group, node->depth, node->hash);
+	view_writer_put(&tree->writer, lsm_slice(key.data, key.len), NULL);
+	pfree(key.data);
+	if (node->depth == 0 && node->existed)
+		tree->progress->groups--;
+}
+
+/* Roots: what the reduce made becomes what readers see. */
+static ErrorData *
+finalize(Tree *tree, ViewJob *jobs, int n)
+{
+	ViewJob *last = palloc0(n * sizeof(ViewJob));
+	int *of = palloc(n * sizeof(int));
+	ErrorData *fault;
+	int m = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		LsmSlice result = lsm_slice(jobs[i].result.data, jobs[i].result.len);
+
+		if (view_entry_is_error(result))
+			continue;
+		last[m] = jobs[i];
+		last[m].inputs = palloc(sizeof(LsmSlice));
+		last[m].inputs[0] = result;
+		last[m].ninputs = 1;
+		of[m++] = i;
+	}
+	fault = view_finalize_run(tree->reduce, last, m);
+	for (int i = 0; i < m && fault == NULL; i++)
+		jobs[of[i]].result = last[i].result;
+	return fault;
+}
+
+static ErrorData *
+run_chunk(Tree *tree, TreeNode **nodes, ViewJob *jobs, int n)
+{
+	ViewJob *whole = palloc0(n * sizeof(ViewJob));
+	int *of = palloc(n * sizeof(int));
+	ErrorData *fault = NULL;
+	int m = 0;
+
+	/* A part that failed fails the whole. */
+	for (int i = 0; i < n; i++)
+		if (jobs[i].result.data == NULL && jobs[i].ninputs > 0)
+		{
+			whole[m] = jobs[i];
+			of[m++] = i;
+		}
+		else if (jobs[i].result.data == NULL)
+			fault = view_reduce_nothing(tree->reduce, &jobs[i]);
+	if (fault == NULL)
+		fault = view_reduce_run(tree->reduce, whole, m);
+	if (fault != NULL)
+		return fault;
+	for (int i = 0; i < m; i++)
+	{
+		jobs[of[i]].result = whole[i].result;
+		if (whole[i].result.data == NULL)
+			elog(ERROR, "the reduce of docstore view \"%s\" returned no row for a group", tree->view->name);
+	}
+	tree->progress->reductions += n;
+	if (n > 0 && nodes[0]->depth == 0 && tree->view->finalize != NULL)
+		fault = finalize(tree, jobs, n);
+	for (int i = 0; i < n && fault == NULL; i++)
+		store(tree, nodes[i], &jobs[i].result);
+	return fault;
+}
+
+/* What this transaction has written so far is seen from here on. */
+static void
+see_own(Tree *tree)
+{
+	view_writer_flush(&tree->writer);
+	CommandCounterIncrement();
+	UpdateActiveSnapshotCommandId();
+	view_writer_begin(&tree->writer);
+}
+
+static ErrorData *
+compute(Tree *tree)
+{
+	ViewJob *jobs = palloc(CHUNK_JOBS * sizeof(ViewJob));
+	TreeNode **nodes = palloc(CHUNK_JOBS * sizeof(TreeNode *));
+	MemoryContext chunk = AllocSetContextCreate(CurrentMemoryContext, "docstore reduce chunk", ALLOCSET_DEFAULT_SIZES);
+	ErrorData *fault = NULL;
+
+	for (int depth = tree->deepest; depth >= 0 && fault == NULL; depth--)
+	{
+		Size bytes = 0;
+		int n = 0;
+
+		for (int i = 0; i <= tree->nnodes && fault == NULL; i++)
+		{
+			TreeNode *node = &tree->nodes[i];
+			MemoryContext old;
+
+			if (i == tree->nnodes || n == CHUNK_JOBS || bytes > CHUNK_BYTES)
+			{
+				old = MemoryContextSwitchTo(chunk);
+				fault = run_chunk(tree, nodes, jobs, n);
+				MemoryContextSwitchTo(old);
+				if (fault == NULL)
+					MemoryContextReset(chunk);
+				n = 0;
+				bytes = 0;
+			}
+			if (i == tree->nnodes || node->depth != depth || fault != NULL)
+				continue;
+			CHECK_FOR_INTERRUPTS();
+			/* Without groups there is always a result. */
+			if (node->count == 0 && (depth > 0 || tree->view->rows->nkeys > 0))
+			{
+				forget(tree, node);
+				continue;
+			}
+			nodes[n] = node;
+			memset(&jobs[n], 0, sizeof(ViewJob));
+			old = MemoryContextSwitchTo(chunk);
+			bytes += read_inputs(tree, node, &jobs[n]);
+			MemoryContextSwitchTo(old);
+			n++;
+		}
+		if (depth > 0 && fault == NULL)
+			see_own(tree);
+	}
+	view_writer_flush(&tree->writer);
+	return fault;
+}
+
+/* ---- both ways of use ---- */
+
+static void
+init(Tree *tree, const View *view, ViewReduce *reduce, Snapshot snapshot, ViewProgress *progress)
+{
+	memset(tree, 0, sizeof(*tree));
+	tree->view = view;
+	tree->reduce = reduce;
+	tree->snapshot = snapshot;
+	tree->progress = progress;
+	tree->context = CurrentMemoryContext;
+	CommandCounterIncrement();
+	UpdateActiveSnapshotCommandId();
+	tree->cursor = doc_cursor_new(snapshot);
+	docstore_read_init(&tree->read, snapshot);
+	view_writer_begin(&tree->writer);
+	initStringInfo(&tree->lower);
+	initStringInfo(&tree->upper);
+}
+
+static int
+by_place(const void *a, const void *b)
+{
+	const ViewChange *x = a;
+	const ViewChange *y = b;
+	int order = lsm_slice_compare(x->group, y->group);
+
+	if (order != 0)
+		return order;
+	return x->hash < y->hash ? -1 : x->hash > y->hash ? 1
+													  : 0;
+}
+
+ErrorData *
+view_tree_apply(const View *view, ViewReduce *reduce, ViewChanges *changes, Snapshot snapshot, ViewProgress *progress)
+{
+	Tree tree;
+
+	if (changes->n == 0)
+		return NULL;
+	init(&tree, view, reduce, snapshot, progress);
+	qsort(changes->array, changes->n, sizeof(ViewChange), by_place);
+	for (int i = 0; i < changes->n;)
+	{
+		int first = i;
+
+		while (i < changes->n && lsm_slice_compare(changes->array[i].group, changes->array[first].group) == 0)
+			i++;
+		touch(&tree, 0, 0, &changes->array[first], i - first);
+		CHECK_FOR_INTERRUPTS();
+	}
+	return compute(&tree);
+}
+
+ErrorData *
+view_tree_build(const View *view, ViewReduce *reduce, Snapshot snapshot, ViewProgress *progress)
+{
+	LsmSlice nothing = {"", 0};
+	LsmSlice group = {NULL, 0};
+	LsmSlice *rows = NULL;
+	uint32 count = 0;
+	int total = 0;
+	bool over = false;
+	DocCursor *cursor;
+	Tree tree;
+
+	init(&tree, view, reduce, snapshot, progress);
+	start_key(&tree, &tree.lower, DOCSTORE_KEY_MAPPED, nothing);
+	start_key(&tree, &tree.upper, DOCSTORE_KEY_MAPPED, nothing);
+	(void) view_key_behind(&tree.upper);
+	if (progress->next_group != NULL)
+		appendBinaryStringInfo(&tree.lower, VARDATA(progress->next_group), (int) VARSIZE(progress->next_group) - VARHDRSZ);
+	/* Not the tree's cursor: that one looks into groups meanwhile. */
+	cursor = doc_cursor_new(snapshot);
+	doc_cursor_open(cursor, lsm_slice(tree.lower.data, tree.lower.len), lsm_slice(tree.upper.data, tree.upper.len));
+	lsm_scan_first(cursor->scan);
+	for (;;)
+	{
+		LsmScan *at = cursor->scan;
+		LsmSlice value = {NULL, 0};
+		LsmSlice key = {NULL, 0};
+		LsmSlice next = {NULL, 0};
+
+		if (at->valid)
+		{
+			uint32 hash;
+
+			value = copy_slice(at->value);
+			key = copy_slice(lsm_slice(at->key.data + DOCSTORE_KEY_PREFIX, at->key.len - DOCSTORE_KEY_PREFIX));
+			lsm_scan_release(at);
+			next = view_entry_group_of(key, value, &hash);
+		}
+		if (group.data != NULL && (!at->valid || lsm_slice_compare(next, group) != 0))
+		{
+			/* A group is complete. */
+			TreeNode *node = add_node(&tree, group, 0, 0, count);
+
+			if (has_children(&tree, 0, count))
+				grow(&tree, group, 0, 0);
+			else
+				node->rows = rows;
+			over = total >= BUILD_ROWS;
+			group.data = NULL;
+			rows = NULL;
+			count = 0;
+		}
+		if (!at->valid || over)
+		{
+			if (over && at->valid)
+			{
+				progress->next_group = palloc(VARHDRSZ + next.len);
+				SET_VARSIZE(progress->next_group, VARHDRSZ + next.len);
+				memcpy(VARDATA(progress->next_group), next.data, next.len);
+			}
+			else
+				progress->reduced = true;
+			break;
+		}
+		if (group.data == NULL)
+			group = next;
+		if (count < (uint32) view->block_rows)
+		{
+			if (rows == NULL)
+				rows = palloc(view->block_rows * sizeof(LsmSlice));
+			rows[count] = value;
+		}
+		else
+		{
+			/* It will have a tree, and its rows be read block by block. */
+			for (int i = 0; rows != NULL && i < view->block_rows; i++)
+				pfree((char *) rows[i].data);
+			if (rows != NULL)
+				pfree(rows);
+			rows = NULL;
+			pfree((char *) value.data);
+		}
+		if (group.data != next.data)
+			pfree((char *) key.data);
+		count++;
+		total++;
+		CHECK_FOR_INTERRUPTS();
+		lsm_scan_next(at);
+	}
+	lsm_scan_release(cursor->scan);
+	docstore_check(cursor->scan->status, &cursor->scan->err);
+	doc_cursor_close(cursor);
+	/* Without groups there is always a result, of no rows, too. */
+	if (progress->reduced && view->rows->nkeys == 0 && tree.nnodes == 0)
+		(void) add_node(&tree, nothing, 0, 0, 0);
+	return compute(&tree);
+}
