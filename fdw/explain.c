@@ -6,7 +6,7 @@
  *     Full Scan: true
  *     Order: id DESC            only when backwards
  *     Locks Documents: true     of an UPDATE's or DELETE's target with row triggers
- *     Filter: ...               where that is the scan's own work (PLAN_TESTS)
+ *     Filter: ...               what it tests of each document
  *     Extracted: n, totals.grand  VERBOSE: the fields that are made into columns
  *     Blocks: hit=3 read=1, filters ruled out 2   ANALYZE, BUFFERS: of table files
  *     Batch Size: 64            VERBOSE, of an INSERT: rows that are written together
@@ -80,6 +80,7 @@ docstore_explain_scan(ForeignScanState *node, ExplainState *es)
 	ForeignScan *plan = (ForeignScan *) node->ss.ps.plan;
 	List *ops = list_nth(plan->fdw_private, PLAN_SEEKS);
 	int flags = linitial_int(list_nth(plan->fdw_private, PLAN_FLAGS));
+	int answered = lsecond_int(list_nth(plan->fdw_private, PLAN_FLAGS));
 	List *context = set_deparse_context_plan(es->deparse_cxt, node->ss.ps.plan, NIL);
 	bool prefix = list_length(es->rtable) > 1 || es->verbose;
 	bool points = false;
@@ -106,11 +107,11 @@ docstore_explain_scan(ForeignScanState *node, ExplainState *es)
 		explain_fields(node, es);
 	if (flags & PLAN_LOCK)
 		ExplainPropertyBool("Locks Documents", true, es);
-	if ((flags & PLAN_TESTS) && plan->fdw_recheck_quals != NIL)
+	if (list_length(plan->fdw_recheck_quals) > answered)
 	{
-		Node *quals = (Node *) make_ands_explicit(plan->fdw_recheck_quals);
+		Node *quals = (Node *) make_ands_explicit(list_copy_tail(plan->fdw_recheck_quals, answered));
 
-		ExplainPropertyText("Filter", deparse_expression(quals, context, prefix, false), es);
+		ExplainPropertyText("Filter", deparse_expression(quals, context, es->verbose, false), es);
 		if (es->analyze && node->ss.ps.instrument && node->ss.ps.instrument->nfiltered1 > 0)
 			ExplainPropertyFloat("Rows Removed by Filter", NULL,
 								 node->ss.ps.instrument->nfiltered1 / Max(node->ss.ps.instrument->nloops, 1), 0, es);

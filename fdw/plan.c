@@ -462,16 +462,13 @@ row_flags(PlannerInfo *root, RelOptInfo *rel, Oid relid)
 	return flags;
 }
 
+/* The attribute numbers among attrs, as pull_varattnos gives them, that lie in a document. */
 static List *
-needed_columns(RelOptInfo *rel, const DocTable *table, List *clauses)
+column_list(const DocTable *table, Bitmapset *attrs)
 {
-	Bitmapset *attrs = NULL;
+	bool whole = bms_is_member(0 - FirstLowInvalidHeapAttributeNumber, attrs);
 	List *columns = NIL;
-	bool whole;
 
-	pull_varattnos((Node *) rel->reltarget->exprs, rel->relid, &attrs);
-	pull_varattnos((Node *) clauses, rel->relid, &attrs);
-	whole = bms_is_member(0 - FirstLowInvalidHeapAttributeNumber, attrs);
 	for (int i = 1; i <= table->natts; i++)
 		if (table->columns[i - 1].role != DOC_ROLE_NONE &&
 			(whole || bms_is_member(i - FirstLowInvalidHeapAttributeNumber, attrs)))
@@ -485,12 +482,14 @@ docstore_get_plan(PlannerInfo *root, RelOptInfo *rel, Oid relid, ForeignPath *pa
 	DocRel *private = rel->fdw_private;
 	List *seeks = doc_seek_choose(root, rel, private->table, clauses);
 	List *actual = extract_actual_clauses(clauses, false);
-	List *quals = actual;
-	List *recheck = NIL;
+	List *answered = NIL;
+	List *others;
 	List *operands = NIL;
 	List *ops = NIL;
-	List *columns = needed_columns(rel, private->table, actual);
+	Bitmapset *tested = NULL;
+	Bitmapset *needed = NULL;
 	int flags = (linitial_int(path->fdw_private) ? PLAN_BACKWARD : 0) | row_flags(root, rel, relid);
+	List *private_lists;
 	ListCell *lc;
 
 	foreach (lc, seeks)
@@ -500,22 +499,17 @@ docstore_get_plan(PlannerInfo *root, RelOptInfo *rel, Oid relid, ForeignPath *pa
 		operands = lappend(operands, seek->operand);
 		ops = lappend_int(ops, seek->op);
 		if (doc_seek_exact(seek->op))
-			recheck = lappend(recheck, seek->rinfo->clause);
+			answered = lappend(answered, seek->rinfo->clause);
 	}
-	if (flags & PLAN_TESTS)
-	{
-		/* The scan tests everything, before it locks (and again after it had to wait) or remembers a row. */
-		recheck = actual;
-		quals = NIL;
-	}
-	else
-	{
-		quals = list_difference(quals, recheck);
-		/* They are for EvalPlanQual, which a query that neither locks nor changes anything never gets into. */
-		if (root->rowMarks == NIL && (flags & PLAN_VERSION) == 0)
-			recheck = NIL;
-	}
-
-	return make_foreignscan(tlist, quals, rel->relid, operands, list_make3(ops, columns, list_make1_int(flags)), NIL, recheck,
-							outer);
+	others = list_difference(actual, answered);
+	/* Only a query that locks or changes something looks at rows again. */
+	if (root->rowMarks == NIL && (flags & PLAN_VERSION) == 0)
+		answered = NIL;
+	pull_varattnos((Node *) answered, rel->relid, &tested);
+	pull_varattnos((Node *) others, rel->relid, &tested);
+	pull_varattnos((Node *) rel->reltarget->exprs, rel->relid, &needed);
+	pull_varattnos((Node *) actual, rel->relid, &needed);
+	private_lists = list_make4(ops, column_list(private->table, needed), column_list(private->table, tested),
+							   list_make2_int(flags, list_length(answered)));
+	return make_foreignscan(tlist, NIL, rel->relid, operands, private_lists, NIL, list_concat(answered, others), outer);
 }

@@ -9,25 +9,61 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
-void
-doc_row_init(DocRow *row, DocTable *table, List *columns, bool all)
+static void
+part_init(DocRowPart *part, DocTable *table, const Bitmapset *columns)
 {
+	DocPath **paths = palloc(table->natts * sizeof(DocPath *) + 1);
+	int npaths = 0;
+	int i = -1;
+
+	part->columns = palloc((table->natts + 1) * sizeof(AttrNumber));
+	while ((i = bms_next_member(columns, i)) >= 0)
+	{
+		part->columns[part->ncolumns++] = (AttrNumber) i;
+		if (table->columns[i - 1].role == DOC_ROLE_FIELD)
+			paths[npaths++] = table->columns[i - 1].path;
+	}
+	part->wants = doc_wants_new(npaths, paths);
+	part->values = palloc(npaths * sizeof(JsonbValue) + 1);
+}
+
+static void
+row_init(DocRow *row, DocTable *table, List *columns, bool all, List *first)
+{
+	Bitmapset *tested = NULL;
+	Bitmapset *others = NULL;
+
 	memset(row, 0, sizeof(*row));
 	row->table = table;
-	row->columns = palloc((table->natts + 1) * sizeof(AttrNumber));
 	for (int i = 1; i <= table->natts; i++)
 	{
 		DocRole role = table->columns[i - 1].role;
 
 		if (role == DOC_ROLE_NONE || !(all || list_member_int(columns, i)))
 			continue;
-		row->columns[row->ncolumns++] = (AttrNumber) i;
+		if (list_member_int(first, i))
+			tested = bms_add_member(tested, i);
+		else
+			others = bms_add_member(others, i);
 		row->need_body |= role == DOC_ROLE_DOC || role == DOC_ROLE_FIELD;
-		row->need_fields |= role == DOC_ROLE_FIELD;
 		row->need_value |= row->need_body || role == DOC_ROLE_MODIFIED;
 	}
+	part_init(&row->first, table, tested);
+	part_init(&row->rest, table, others);
 	row->id = palloc(VARHDRSZ + DOCSTORE_MAX_ID);
 	row->doc.context = CurrentMemoryContext;
+}
+
+void
+doc_row_init(DocRow *row, DocTable *table, List *columns, bool all)
+{
+	row_init(row, table, columns, all, NIL);
+}
+
+void
+doc_row_init_parts(DocRow *row, DocTable *table, List *columns, List *first)
+{
+	row_init(row, table, columns, false, first);
 }
 
 static void
@@ -67,43 +103,40 @@ explain_error(void *arg)
 {
 	DocRow *row = arg;
 
+	if (row->converting < 0)
+		return;
 	errcontext("column \"%s\" of foreign table \"%s\", document \"%s\"", row->table->columns[row->converting].name,
 			   row->table->name, text_to_cstring(row->id));
 }
 
 static Datum
-read_field(DocRow *row, DocColumn *column, bool *isnull)
+field_value(DocRow *row, DocColumn *column, JsonbValue *value, bool *isnull)
 {
-	JsonbValue value;
-
-	if (!doc_path_get(column->path, &row->doc.jsonb->root, &value))
-	{
-		*isnull = true;
-		return (Datum) 0;
-	}
-	return doc_convert_read(&column->convert, &value, isnull);
+	if (row->table->lenient)
+		return doc_convert_try(&column->convert, value, isnull);
+	return doc_convert_read(&column->convert, value, isnull);
 }
 
-void
-doc_row_store(DocRow *row, TupleTableSlot *slot)
+static void
+fill(DocRow *row, DocRowPart *part, TupleTableSlot *slot)
 {
 	Datum *values = slot->tts_values;
 	bool *isnull = slot->tts_isnull;
 	ErrorContextCallback callback;
+	JsonbValue *found = part->values;
 
-	ExecClearTuple(slot);
-	memset(isnull, true, slot->tts_tupleDescriptor->natts * sizeof(bool));
-
-	if (row->need_fields)
+	if (part->wants != NULL)
 	{
 		callback.callback = explain_error;
 		callback.arg = row;
 		callback.previous = error_context_stack;
 		error_context_stack = &callback;
+		row->converting = -1;
+		doc_wants_get(part->wants, &row->doc.jsonb->root, found);
 	}
-	for (int i = 0; i < row->ncolumns; i++)
+	for (int i = 0; i < part->ncolumns; i++)
 	{
-		int at = row->columns[i] - 1;
+		int at = part->columns[i] - 1;
 		DocColumn *column = &row->table->columns[at];
 
 		isnull[at] = false;
@@ -126,13 +159,34 @@ doc_row_store(DocRow *row, TupleTableSlot *slot)
 				break;
 			case DOC_ROLE_FIELD:
 				row->converting = at;
-				values[at] = read_field(row, column, &isnull[at]);
+				values[at] = field_value(row, column, found++, &isnull[at]);
 				break;
 			case DOC_ROLE_NONE:
 				break;
 		}
 	}
-	if (row->need_fields)
+	if (part->wants != NULL)
 		error_context_stack = callback.previous;
+}
+
+void
+doc_row_store_first(DocRow *row, TupleTableSlot *slot)
+{
+	ExecClearTuple(slot);
+	memset(slot->tts_isnull, true, slot->tts_tupleDescriptor->natts * sizeof(bool));
+	fill(row, &row->first, slot);
 	ExecStoreVirtualTuple(slot);
+}
+
+void
+doc_row_store_rest(DocRow *row, TupleTableSlot *slot)
+{
+	fill(row, &row->rest, slot);
+}
+
+void
+doc_row_store(DocRow *row, TupleTableSlot *slot)
+{
+	doc_row_store_first(row, slot);
+	doc_row_store_rest(row, slot);
 }

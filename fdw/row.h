@@ -6,6 +6,9 @@
  * A row's storage is used again for the next one: what a slot got from it is
  * good until then (by-reference typed columns: until the current context of
  * doc_row_store is reset).
+ *
+ * Columns may be in two parts: those that conditions are about are made first,
+ * the others only for a row that passes.
  */
 #ifndef DOCSTORE_ROW_H
 #define DOCSTORE_ROW_H
@@ -15,16 +18,25 @@
 #include "executor/tuptable.h"
 
 #include "fdw/document.h"
+#include "fdw/extract.h"
 #include "fdw/option.h"
+
+/* Some columns to fill. */
+typedef struct DocRowPart
+{
+	int ncolumns;
+	AttrNumber *columns;
+	DocWants *wants;    /* of its typed columns, in their order; NULL if there are none */
+	JsonbValue *values; /* likewise: what was found */
+} DocRowPart;
 
 typedef struct DocRow
 {
 	DocTable *table;
-	int ncolumns;
-	AttrNumber *columns; /* those to fill */
-	bool need_value;     /* any of them lies in the document's value */
+	DocRowPart first;
+	DocRowPart rest;
+	bool need_value; /* any of them lies in the document's value */
 	bool need_body;
-	bool need_fields;
 	text *id;
 	uint64 etag;
 	TimestampTz modified;
@@ -32,13 +44,17 @@ typedef struct DocRow
 	int converting; /* the column at work, for error messages */
 } DocRow;
 
-/* columns: a list of attribute numbers, or NIL with all set. */
+/* columns: a list of attribute numbers, or NIL with all set; those of them that are in `first` make the first part. */
 extern void doc_row_init(DocRow *row, DocTable *table, List *columns, bool all);
+extern void doc_row_init_parts(DocRow *row, DocTable *table, List *columns, List *first);
 /* value is not looked at unless the columns need it. */
 extern void doc_row_set(DocRow *row, LsmSlice id, uint64 etag, LsmSlice value);
 /* The same from a document that was just written. */
 extern void doc_row_set_written(DocRow *row, LsmSlice id, uint64 etag, TimestampTz modified, const Jsonb *doc);
 /* Columns that were not asked for become null. */
 extern void doc_row_store(DocRow *row, TupleTableSlot *slot);
+/* The same in two steps: the columns of the second part are null after the first. */
+extern void doc_row_store_first(DocRow *row, TupleTableSlot *slot);
+extern void doc_row_store_rest(DocRow *row, TupleTableSlot *slot);
 
 #endif

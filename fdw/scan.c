@@ -5,12 +5,14 @@
  * once and released in the same call, before any function runs that might
  * throw, wait or read the store itself.
  *
+ * The conditions are tested here, with the columns that they are about; the
+ * others are made for documents that pass.
+ *
  * A scan of a table with row triggers that is to be changed locks what it
- * returns: the quals are tested here, then the document is locked, and if it
- * turns out that somebody has committed a newer version, in READ COMMITTED that
- * version takes the place of the old one and the quals are tested again.  A scan
- * whose rows are looked for again (mark.h) tests them, too, so that only those are
- * remembered that pass.
+ * returns: after the test the document is locked, and if it turns out that
+ * somebody has committed a newer version, in READ COMMITTED that version takes
+ * the place of the old one and is tested again.  A scan whose rows are looked for
+ * again (mark.h) remembers only those that pass.
  */
 #include "postgres.h"
 
@@ -50,7 +52,7 @@ typedef struct DocScan
 	MemoryContext range_context; /* the range's, from the second start on */
 	int next_point;
 	LsmBuf value; /* a point's; malloc'ed */
-	bool tests;   /* the quals */
+	bool tests;   /* there are conditions to test */
 	bool lock;
 	LockTupleMode mode;
 	DocWriter writer;        /* to lock with */
@@ -136,11 +138,11 @@ docstore_begin_scan(ForeignScanState *node, int eflags)
 	if ((flags & PLAN_VERSION) || (erm != NULL && erm->markType != ROW_MARK_REFERENCE))
 		lock = RowExclusiveLock;
 	docstore_collection_at(table, lock, estate->es_snapshot, &scan->collection);
-	doc_row_init(&scan->row, table, columns, false);
+	doc_row_init_parts(&scan->row, table, columns, list_nth(plan->fdw_private, PLAN_TESTED));
 	scan->cursor = doc_cursor_new(estate->es_snapshot);
 	scan->predicate = docstore_predicate_new(scan->collection.storage, estate->es_snapshot, &scan->cursor->read);
 	scan->backward = (flags & PLAN_BACKWARD) != 0;
-	scan->tests = (flags & PLAN_TESTS) != 0;
+	scan->tests = list_length(plan->fdw_recheck_quals) > lsecond_int(list_nth(plan->fdw_private, PLAN_FLAGS));
 	scan->counting = (estate->es_instrument & INSTRUMENT_BUFFERS) != 0;
 	scan->show_version = (flags & PLAN_VERSION) != 0;
 	scan->nops = list_length(ops);
@@ -369,13 +371,19 @@ iterate_testing(ForeignScanState *node, DocScan *scan)
 	while (fetch(node, scan))
 	{
 		CHECK_FOR_INTERRUPTS();
-		store(scan, slot);
-		if (passes(node, slot) && (!scan->lock || lock_row(node, scan, slot)))
+		doc_row_store_first(&scan->row, slot);
+		if (!scan->tests || passes(node, slot))
 		{
+			doc_row_store_rest(&scan->row, slot);
+			if (scan->show_version)
+				document_tid_set(&slot->tts_tid, scan->row.etag);
+			if (scan->lock && !lock_row(node, scan, slot))
+				goto next;
 			if (scan->mark != NULL)
 				doc_mark_row(scan->mark, scan->row.id, scan->row.etag, slot);
 			return slot;
 		}
+	next:
 		/* Not this one: let go of what it took. */
 		ExecClearTuple(slot);
 		ResetExprContext(node->ss.ps.ps_ExprContext);
@@ -389,7 +397,7 @@ docstore_iterate_scan(ForeignScanState *node)
 	DocScan *scan = node->fdw_state;
 	TupleTableSlot *slot = node->ss.ss_ScanTupleSlot;
 
-	if (scan->tests)
+	if (scan->tests || scan->lock || scan->mark != NULL)
 		return iterate_testing(node, scan);
 	if (!fetch(node, scan))
 		return ExecClearTuple(slot);
