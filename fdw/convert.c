@@ -227,6 +227,69 @@ doc_convert_read(DocConvert *convert, JsonbValue *value, bool *isnull)
 	return read_input(convert, value);
 }
 
+bool
+doc_convert_can_try(const DocConvert *convert)
+{
+	if (convert->element != NULL)
+		return doc_convert_can_try(convert->element);
+	switch (convert->type)
+	{
+		case BITOID:
+		case BOOLOID:
+		case BPCHAROID:
+		case BYTEAOID:
+		case CIDROID:
+		case DATEOID:
+		case FLOAT4OID:
+		case FLOAT8OID:
+		case INETOID:
+		case INT2OID:
+		case INT4OID:
+		case INT8OID:
+		case INTERVALOID:
+		case JSONBOID:
+		case JSONOID:
+		case MACADDROID:
+		case NAMEOID:
+		case NUMERICOID:
+		case POINTOID:
+		case TEXTOID:
+		case TIMEOID:
+		case TIMESTAMPOID:
+		case TIMESTAMPTZOID:
+		case TIMETZOID:
+		case UUIDOID:
+		case VARBITOID:
+		case VARCHAROID:
+			return true;
+		default:
+			return get_typtype(convert->type) == TYPTYPE_ENUM;
+	}
+}
+
+Datum
+doc_convert_try(DocConvert *convert, JsonbValue *value, bool *isnull)
+{
+	MemoryContext context = CurrentMemoryContext;
+	volatile Datum result = (Datum) 0;
+
+	PG_TRY();
+	{
+		result = doc_convert_read(convert, value, isnull);
+	}
+	PG_CATCH();
+	{
+		/* What says that the value is wrong, and nothing else. */
+		if (ERRCODE_TO_CATEGORY(geterrcode()) != ERRCODE_DATA_EXCEPTION)
+			PG_RE_THROW();
+		MemoryContextSwitchTo(context);
+		FlushErrorState();
+		*isnull = true;
+	}
+	PG_END_TRY();
+	return result;
+}
+
 JsonbValue *
 doc_jsonb_value(Jsonb *jsonb)
 {

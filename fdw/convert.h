@@ -7,6 +7,11 @@
  * as an SQL array of one dimension if T is an array type; jsonb and json columns
  * give the value itself.
  *
+ * A value that does not fit its type is an error, or NULL (doc_convert_try): that
+ * catches the input function's error, without a subtransaction, since there is
+ * none to be had in parallel mode.  So it is for types whose input functions hold
+ * nothing when they fail.
+ *
  * A value is written as to_jsonb() gives it.
  */
 #ifndef DOCSTORE_CONVERT_H
@@ -51,6 +56,9 @@ typedef struct DocConvert
 extern void doc_convert_init(DocConvert *convert, Oid type, int32 typmod, MemoryContext context);
 /* The SQL value, in the current context; *isnull for JSON null. */
 extern Datum doc_convert_read(DocConvert *convert, JsonbValue *value, bool *isnull);
+/* The same, but *isnull also for what does not fit; only if doc_convert_can_try. */
+extern Datum doc_convert_try(DocConvert *convert, JsonbValue *value, bool *isnull);
+extern bool doc_convert_can_try(const DocConvert *convert);
 /* The JSON value, in the current context. */
 extern JsonbValue *doc_convert_write(DocConvert *convert, Datum datum);
 /* A jsonb's value: a scalar itself, or jbvBinary that borrows. */

@@ -47,6 +47,7 @@ static const struct
 	{ForeignTableRelationId, "collection"},
 	{ForeignTableRelationId, "view"},
 	{ForeignTableRelationId, "batch_size"},
+	{ForeignTableRelationId, "on_mismatch"},
 	{ForeignServerRelationId, "batch_size"},
 	{AttributeRelationId, "path"},
 };
@@ -96,6 +97,20 @@ parse_batch_size(const char *text)
 	return size;
 }
 
+/* on_mismatch: is it 'null'? */
+static bool
+parse_lenient(const char *text)
+{
+	if (strcmp(text, "null") == 0)
+		return true;
+	if (strcmp(text, "error") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_INVALID_STRING_FORMAT),
+				 errmsg("invalid value \"%s\" for option \"on_mismatch\"", text),
+				 errhint("It is error or null.")));
+	return false;
+}
+
 Datum
 docstore_fdw_validator(PG_FUNCTION_ARGS)
 {
@@ -113,6 +128,8 @@ docstore_fdw_validator(PG_FUNCTION_ARGS)
 			(void) doc_path_parse(defGetString(def));
 		else if (strcmp(def->defname, "batch_size") == 0)
 			(void) parse_batch_size(defGetString(def));
+		else if (strcmp(def->defname, "on_mismatch") == 0)
+			(void) parse_lenient(defGetString(def));
 		else
 		{
 			check_name(def->defname, defGetString(def));
@@ -246,6 +263,12 @@ describe_column(DocTable *table, DocColumn *column, Form_pg_attribute att)
 	}
 	if (column->role == DOC_ROLE_FIELD || (column->role == DOC_ROLE_DOC && table->doc_is_json))
 		doc_convert_init(&column->convert, type, att->atttypmod, table->context);
+	if (column->role == DOC_ROLE_FIELD && table->lenient && !doc_convert_can_try(&column->convert))
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_INVALID_DATA_TYPE),
+				 errmsg("column \"%s\" of foreign table \"%s\" has type %s, which on_mismatch 'null' cannot be used with",
+						column->name, table->name, format_type_be(type)),
+				 errhint("It works with PostgreSQL's own plain types, enums and arrays of them. Use such a one, and cast it.")));
 	if (column->notnull && column->role != DOC_ROLE_ID)
 		table->constrained = true;
 }
@@ -260,6 +283,7 @@ describe(Relation relation)
 	ForeignTable *foreign;
 	char *collection;
 	char *batch_size;
+	char *on_mismatch;
 
 	table->context = context;
 	table->relid = RelationGetRelid(relation);
@@ -276,6 +300,8 @@ describe(Relation relation)
 	if (batch_size == NULL)
 		batch_size = find_option(GetForeignServer(foreign->serverid)->options, "batch_size");
 	table->batch_size = batch_size != NULL ? parse_batch_size(batch_size) : DOCSTORE_MAX_BATCH;
+	on_mismatch = find_option(foreign->options, "on_mismatch");
+	table->lenient = on_mismatch != NULL && parse_lenient(on_mismatch);
 	table->natts = desc->natts;
 	table->columns = palloc0(desc->natts * sizeof(DocColumn));
 	for (int i = 0; i < desc->natts; i++)

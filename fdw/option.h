@@ -49,6 +49,7 @@ typedef struct DocTable
 	bool doc_is_json; /* json, not jsonb */
 	bool constrained; /* has constraints that this wrapper must check (all but NOT NULL on id) */
 	int batch_size;   /* rows that an INSERT writes together */
+	bool lenient;     /* on_mismatch 'null': values that do not fit their column read as NULL */
 	int nfields;
 	int natts;
 	DocColumn *columns; /* natts */

@@ -3,7 +3,8 @@
  *
  * Ids are ordered bytewise, so <, <=, > and >= count only under a collation that
  * orders so, too; the pattern operators (~<~ and their kin) always do.  For
- * equality and prefixes any deterministic collation will do.
+ * equality and prefixes any deterministic collation will do.  "id IS NULL" is
+ * true of no document, as "id = NULL" is.
  */
 #include "postgres.h"
 
@@ -83,6 +84,23 @@ operator_seek(Oid opno, Oid collation, bool flip)
 	}
 }
 
+/* What the first columns of a row comparison say. */
+static SeekOp
+row_seek(SeekOp op)
+{
+	switch (op)
+	{
+		case SEEK_GT:
+		case SEEK_GE:
+			return SEEK_FROM;
+		case SEEK_LT:
+		case SEEK_LE:
+			return SEEK_UPTO;
+		default:
+			return 0;
+	}
+}
+
 Seek *
 doc_seek_match(PlannerInfo *root, RelOptInfo *rel, const DocTable *table, RestrictInfo *rinfo)
 {
@@ -133,6 +151,33 @@ doc_seek_match(PlannerInfo *root, RelOptInfo *rel, const DocTable *table, Restri
 			operand = lsecond(expr->args);
 		}
 	}
+	else if (IsA(clause, RowCompareExpr))
+	{
+		RowCompareExpr *expr = (RowCompareExpr *) clause;
+		Node *left = linitial(expr->largs);
+		Node *right = linitial(expr->rargs);
+
+		if (is_id(left, rel, table))
+		{
+			op = row_seek(operator_seek(linitial_oid(expr->opnos), linitial_oid(expr->inputcollids), false));
+			operand = right;
+		}
+		else if (is_id(right, rel, table))
+		{
+			op = row_seek(operator_seek(linitial_oid(expr->opnos), linitial_oid(expr->inputcollids), true));
+			operand = left;
+		}
+	}
+	else if (IsA(clause, NullTest))
+	{
+		NullTest *test = (NullTest *) clause;
+
+		if (test->nulltesttype == IS_NULL && is_id((Node *) test->arg, rel, table))
+		{
+			op = SEEK_EQ;
+			operand = (Node *) makeNullConst(TEXTOID, -1, table->id_collation);
+		}
+	}
 	if (op == 0 || !is_operand(root, operand, rel))
 		return NULL;
 
@@ -180,10 +225,12 @@ doc_seek_text(SeekOp op)
 		case SEEK_LT:
 			return "id < ";
 		case SEEK_LE:
+		case SEEK_UPTO:
 			return "id <= ";
 		case SEEK_GT:
 			return "id > ";
 		case SEEK_GE:
+		case SEEK_FROM:
 			return "id >= ";
 		case SEEK_LIKE:
 			return "id ~~ ";
@@ -344,12 +391,14 @@ doc_seek_range(uint64 storage, const SeekOp *ops, int nops, const Datum *values,
 				cut_upper(range, bound(storage, data, len, false));
 				break;
 			case SEEK_LE:
+			case SEEK_UPTO:
 				cut_upper(range, bound(storage, data, len, true));
 				break;
 			case SEEK_GT:
 				raise_lower(range, bound(storage, data, len, true));
 				break;
 			case SEEK_GE:
+			case SEEK_FROM:
 				raise_lower(range, bound(storage, data, len, false));
 				break;
 			case SEEK_PREFIX:

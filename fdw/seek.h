@@ -22,8 +22,10 @@ typedef enum SeekOp
 	SEEK_LE,
 	SEEK_GT,
 	SEEK_GE,
-	SEEK_LIKE,  /* operand is a LIKE pattern; its fixed prefix counts, the clause stays a filter */
-	SEEK_PREFIX /* operand is the prefix */
+	SEEK_LIKE,   /* operand is a LIKE pattern; its fixed prefix counts, the clause stays a filter */
+	SEEK_PREFIX, /* operand is the prefix */
+	SEEK_FROM,   /* >= for what begins a row comparison, (id, ...) > (operand, ...); the clause stays a filter */
+	SEEK_UPTO    /* <=, likewise */
 } SeekOp;
 
 typedef struct Seek
@@ -41,7 +43,7 @@ extern List *doc_seek_choose(PlannerInfo *root, RelOptInfo *rel, const DocTable 
 static inline bool
 doc_seek_exact(SeekOp op)
 {
-	return op != SEEK_LIKE;
+	return op != SEEK_LIKE && op != SEEK_FROM && op != SEEK_UPTO;
 }
 
 /* What a LIKE pattern begins with, into prefix (of len bytes), and its length; *exact if there is nothing else in it. */

@@ -37,6 +37,22 @@ SELECT count(*) FROM words WHERE id > '';
 SELECT count(*) FROM words WHERE id < repeat('z', 2000);
 SELECT id FROM words WHERE id ~>=~ 'zy' ORDER BY id;
 
+-- Row comparisons: a position by their first column, as for a page that goes on where the last one ended.
+EXPLAIN (COSTS OFF) SELECT id FROM words WHERE (id, doc) > ('zx', '{"n": 673}') ORDER BY id, doc LIMIT 2;
+SELECT id FROM words WHERE (id, doc) > ('zx', '{"n": 673}') ORDER BY id, doc LIMIT 2;
+SELECT id FROM words WHERE (id, doc) >= ('zx', '{"n": 673}') ORDER BY id, doc LIMIT 2;
+SELECT id FROM words WHERE (id, 1) < ('ac', 1);
+SELECT id FROM words WHERE (id, 1) <= ('ac', 1) AND (id, 0) > ('ab', 1);
+EXPLAIN (COSTS OFF) SELECT id FROM words WHERE ('ac', 1) > (id, 1);
+SELECT id FROM words WHERE ('ac', 1) > (id, 1);
+SELECT count(*) FROM words WHERE (id, 1) > (NULL, 1);
+SELECT id FROM words WHERE (id, 1) >= ('zz', NULL);
+EXPLAIN (COSTS OFF) SELECT id FROM words WHERE (doc, id) > ('1', 'zx');
+-- No id is null.
+EXPLAIN (COSTS OFF) SELECT id FROM words WHERE id IS NULL;
+SELECT id FROM words WHERE id IS NULL;
+SELECT count(*) FROM words WHERE id IS NOT NULL;
+
 -- Prefixes.
 EXPLAIN (COSTS OFF) SELECT id FROM words WHERE id LIKE 'q%';
 SELECT count(*), min(id), max(id) FROM words WHERE id LIKE 'q%';
@@ -95,6 +111,8 @@ SELECT n, (SELECT doc FROM words WHERE id = word) FROM picks ORDER BY n;
 SELECT n, w.id FROM picks, LATERAL (SELECT id FROM words WHERE id > word ORDER BY id LIMIT 2) AS w ORDER BY n, w.id;
 SELECT n, count(w.id) FROM picks LEFT JOIN words w ON w.id >= word AND w.id < 'ad' GROUP BY n ORDER BY n;
 SELECT n FROM picks WHERE EXISTS (SELECT FROM words WHERE id = word) ORDER BY n;
+SELECT n FROM picks LEFT JOIN words ON id = word WHERE id IS NULL ORDER BY n;
+SELECT n, w.id FROM picks, LATERAL (SELECT id FROM words WHERE (id, n) > (word, 2) ORDER BY id LIMIT 1) AS w ORDER BY n, w.id;
 SELECT a.id, b.id FROM words a JOIN words b ON b.id = 'b' || substr(a.id, 2) WHERE a.id LIKE 'cx%' OR a.id LIKE 'cy%' ORDER BY a.id;
 SELECT n, w.doc FROM picks JOIN LATERAL (SELECT doc FROM words WHERE id = ANY (ARRAY[word, 'ab'])) AS w ON true WHERE n < 4 ORDER BY n, w.doc->'n';
 

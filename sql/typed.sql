@@ -108,6 +108,46 @@ SELECT h FROM kinds WHERE id = 'n';
 SELECT f FROM kinds WHERE id = 'o';
 SELECT l FROM kinds WHERE id = 'p';
 
+-- Many paths at once: with a common beginning, one twice, of objects and arrays, of an object with many members.
+INSERT INTO orders SELECT 'q', '{"a": {"b": {"c": 1, "d": "two"}, "e": [10, {"f": 3}, null]}, "ab": true, "": "empty", "b": {"b": 4}}'::jsonb
+	|| jsonb_object_agg('key' || i, i) FROM generate_series(1, 1000) i;
+CREATE FOREIGN TABLE paths (id text COLLATE "C", c int OPTIONS (path 'a.b.c'), d text OPTIONS (path 'a.b.d'), b jsonb OPTIONS (path 'a.b'),
+	c2 text OPTIONS (path 'a.b.c'), e0 int OPTIONS (path 'a.e[0]'), f int OPTIONS (path 'a.e[1].f'), e2 int OPTIONS (path 'a.e[2]'),
+	e3 int OPTIONS (path 'a.e[3]'), ab boolean, empty text OPTIONS (path '""'), bb int OPTIONS (path 'b.b'), key1 int, key500 int, key1000 int, key1001 int,
+	zz int, no text OPTIONS (path 'a.b.c.d'), neither text OPTIONS (path 'a[0]'), nor text OPTIONS (path 'a.e.f')) SERVER docstore OPTIONS (collection 'orders');
+SELECT * FROM paths WHERE id = 'q';
+SELECT key1000, f, c FROM paths WHERE id = 'q';
+SELECT empty FROM paths WHERE id = 'q' AND key500 = 500 AND ab;
+SELECT bb FROM paths WHERE id = 'q' AND bb = 4;
+SELECT c, e0, key1 FROM paths WHERE id = 'h';
+UPDATE orders SET doc = doc - (SELECT array_agg('key' || i) FROM generate_series(41, 1000) i) WHERE id = 'q';
+SELECT * FROM paths WHERE id = 'q' AND key1 = 1;
+SELECT c, e0, key1 FROM paths WHERE id = '5';
+
+-- What a condition rules out is not converted; what it is about is, in its order.
+SELECT id, placed FROM order_facts WHERE id > 'k' AND customer = 'nobody';
+INSERT INTO orders VALUES ('r', '{"placed_at": "yesterweek", "customer": "c/5"}');
+SELECT placed FROM order_facts WHERE customer = 'c/6';
+SELECT placed FROM order_facts WHERE customer = 'c/5';
+
+-- on_mismatch: a value that does not fit reads as NULL; a write still takes only what fits.
+CREATE FOREIGN TABLE lenient (id text COLLATE "C", placed timestamptz OPTIONS (path 'placed_at'), a smallint, b bigint, d date, f mood, g int[], i numeric(6, 2), l varchar(3),
+	customer text) SERVER docstore OPTIONS (collection 'orders', on_mismatch 'null');
+SELECT id, placed, customer FROM lenient WHERE id = 'r';
+INSERT INTO orders VALUES ('s', '{"a": 70000, "b": "many", "d": {"y": 2024}, "f": "angry", "g": [1, "x"], "i": 99999, "l": "abcd", "customer": [1]}'),
+	('t', '{"a": 7, "b": "70", "d": "2024-02-29", "f": "sad", "g": [1, "2"], "i": "1.234", "l": "abc", "placed_at": "2024-01-01"}');
+SELECT * FROM lenient WHERE id IN ('s', 't') ORDER BY id;
+SELECT count(*), count(a), sum(b) FROM lenient;
+SELECT id FROM lenient WHERE a IS NULL AND l IS NULL AND id > 'r' ORDER BY id;
+UPDATE lenient SET customer = 'c/7' WHERE id = 's' RETURNING id, a, customer;
+SELECT doc FROM orders WHERE id = 's';
+INSERT INTO lenient (id, a) VALUES ('u', 70000);
+ALTER FOREIGN TABLE lenient OPTIONS (SET on_mismatch 'error');
+SELECT a FROM lenient WHERE id = 's';
+ALTER FOREIGN TABLE lenient OPTIONS (SET on_mismatch 'maybe');
+CREATE FOREIGN TABLE strict (id text COLLATE "C", h positive) SERVER docstore OPTIONS (collection 'orders', on_mismatch 'null');
+SELECT * FROM strict;
+
 SET client_min_messages = warning;
 SELECT docstore.drop_collection('orders');
 DROP FUNCTION grow;
