@@ -6,6 +6,7 @@
 #include "fdw/handler.h"
 
 #include "fdw/analyze.h"
+#include "fdw/direct.h"
 #include "fdw/explain.h"
 #include "fdw/import.h"
 #include "fdw/mark.h"
@@ -41,6 +42,12 @@ docstore_collection_routine(FdwRoutine *routine)
 	routine->EndForeignInsert = docstore_end_insert;
 	routine->ExecForeignTruncate = docstore_exec_truncate;
 	routine->IsForeignRelUpdatable = docstore_is_updatable;
+
+	routine->PlanDirectModify = docstore_plan_direct;
+	routine->BeginDirectModify = docstore_begin_direct;
+	routine->IterateDirectModify = docstore_iterate_direct;
+	routine->EndDirectModify = docstore_end_scan;
+	routine->ExplainDirectModify = docstore_explain_scan;
 
 	routine->ExplainForeignScan = docstore_explain_scan;
 	routine->ExplainForeignModify = docstore_explain_modify;

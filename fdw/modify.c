@@ -40,10 +40,10 @@
 #include "fdw/write.h"
 
 /* ResultRelInfo.ri_FdwState */
-typedef struct DocModify
+struct DocModify
 {
 	DocTable *table;
-	ModifyTableState *mtstate;
+	ModifyTableState *mtstate; /* NULL of a direct change */
 	DocCollection collection;
 	DocWriter writer;
 	DocRow row;   /* all columns */
@@ -56,7 +56,7 @@ typedef struct DocModify
 	bool compare;       /* others may change, too (triggers, generated columns) */
 	DocumentBuffer old;
 	MemoryContext temp; /* until the next row */
-} DocModify;
+};
 
 /* The junk column of the version: what core calls it for tables, which may be in the same query. */
 #define VERSION_NAME "ctid"
@@ -111,14 +111,12 @@ docstore_is_updatable(Relation relation)
 
 /* ---- beginning and ending ---- */
 
-static DocModify *
-begin(ModifyTableState *mtstate, ResultRelInfo *rri, CommandId cid)
+DocModify *
+docstore_modify_begin(EState *estate, ResultRelInfo *rri, CommandId cid)
 {
 	DocModify *modify = palloc0(sizeof(DocModify));
-	EState *estate = mtstate->ps.state;
 	Snapshot snapshot;
 
-	modify->mtstate = mtstate;
 	modify->table = doc_table_get(rri->ri_RelationDesc);
 	require_id(modify->table);
 	/* COPY has no snapshot of its own. */
@@ -142,6 +140,24 @@ no_assignment(const DocTable *table, AttrNumber attno)
 }
 
 void
+docstore_modify_sets(DocModify *modify, EState *estate, ResultRelInfo *rri)
+{
+	Bitmapset *columns = ExecGetUpdatedCols(rri, estate);
+	TriggerDesc *triggers = rri->ri_TrigDesc;
+	TupleConstr *constr = RelationGetDescr(rri->ri_RelationDesc)->constr;
+	int i = -1;
+
+	while ((i = bms_next_member(columns, i)) >= 0)
+		modify->changed = bms_add_member(modify->changed, i + FirstLowInvalidHeapAttributeNumber);
+	if (modify->table->etag != 0 && bms_is_member(modify->table->etag, modify->changed))
+		no_assignment(modify->table, modify->table->etag);
+	if (modify->table->modified != 0 && bms_is_member(modify->table->modified, modify->changed))
+		no_assignment(modify->table, modify->table->modified);
+	modify->compare = (triggers != NULL && triggers->trig_update_before_row) ||
+					  (constr != NULL && constr->has_generated_stored);
+}
+
+void
 docstore_begin_modify(ModifyTableState *mtstate, ResultRelInfo *rri, List *private, int subplan_index, int eflags)
 {
 	ModifyTable *plan = (ModifyTable *) mtstate->ps.plan;
@@ -149,7 +165,8 @@ docstore_begin_modify(ModifyTableState *mtstate, ResultRelInfo *rri, List *priva
 
 	if (eflags & EXEC_FLAG_EXPLAIN_ONLY)
 		return;
-	modify = begin(mtstate, rri, mtstate->ps.state->es_output_cid);
+	modify = docstore_modify_begin(mtstate->ps.state, rri, mtstate->ps.state->es_output_cid);
+	modify->mtstate = mtstate;
 	modify->skip = plan->onConflictAction == ONCONFLICT_NOTHING;
 
 	if (mtstate->operation != CMD_INSERT)
@@ -164,21 +181,7 @@ docstore_begin_modify(ModifyTableState *mtstate, ResultRelInfo *rri, List *priva
 			elog(ERROR, "could not find the junk column of the document's version");
 	}
 	if (mtstate->operation == CMD_UPDATE)
-	{
-		Bitmapset *columns = ExecGetUpdatedCols(rri, mtstate->ps.state);
-		TriggerDesc *triggers = rri->ri_TrigDesc;
-		TupleConstr *constr = RelationGetDescr(rri->ri_RelationDesc)->constr;
-		int i = -1;
-
-		while ((i = bms_next_member(columns, i)) >= 0)
-			modify->changed = bms_add_member(modify->changed, i + FirstLowInvalidHeapAttributeNumber);
-		if (modify->table->etag != 0 && bms_is_member(modify->table->etag, modify->changed))
-			no_assignment(modify->table, modify->table->etag);
-		if (modify->table->modified != 0 && bms_is_member(modify->table->modified, modify->changed))
-			no_assignment(modify->table, modify->table->modified);
-		modify->compare = (triggers != NULL && triggers->trig_update_before_row) ||
-						  (constr != NULL && constr->has_generated_stored);
-	}
+		docstore_modify_sets(modify, mtstate->ps.state, rri);
 	rri->ri_FdwState = modify;
 }
 
@@ -204,7 +207,8 @@ docstore_begin_insert(ModifyTableState *mtstate, ResultRelInfo *rri)
 
 		docstore_collection_foretell(table->collection, table->owner);
 	}
-	modify = begin(mtstate, rri, plan != NULL ? mtstate->ps.state->es_output_cid : GetCurrentCommandId(true));
+	modify = docstore_modify_begin(mtstate->ps.state, rri, plan != NULL ? mtstate->ps.state->es_output_cid : GetCurrentCommandId(true));
+	modify->mtstate = mtstate;
 	modify->copy = plan == NULL;
 	modify->skip = plan != NULL && plan->onConflictAction == ONCONFLICT_NOTHING;
 	rri->ri_FdwState = modify;
@@ -481,22 +485,19 @@ compare_columns(DocModify *modify, TupleTableSlot *slot, const DocumentKey *key,
 	return changed;
 }
 
-/* Is the document as given by the row enough, without the stored one? */
-static bool
-replaces_all(const DocModify *modify)
+bool
+docstore_modify_replaces(const DocModify *modify)
 {
 	return !modify->compare && modify->table->doc != 0 && bms_is_member(modify->table->doc, modify->changed);
 }
 
-/* One attempt to write the row that the slot holds, which may turn out to be made from an old version. */
-static DocResult
-update_once(DocModify *modify, EState *estate, ResultRelInfo *rri, TupleTableSlot *slot, const DocumentKey *key, uint64 seen,
-			LsmVersion *newest)
+DocResult
+docstore_modify_update(DocModify *modify, EState *estate, ResultRelInfo *rri, TupleTableSlot *slot, const DocumentKey *key,
+					   uint64 seen, Jsonb *stored, LsmVersion *newest)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	bool wanted = row_wanted(rri, CMD_UPDATE);
 	const Bitmapset *changed = modify->changed;
-	Jsonb *stored = NULL;
 	DocumentKey new_key;
 	DocResult result;
 	uint64 etag;
@@ -505,7 +506,7 @@ update_once(DocModify *modify, EState *estate, ResultRelInfo *rri, TupleTableSlo
 
 	slot_id(modify->table, slot, modify->collection.storage, &new_key);
 	moved = lsm_slice_compare(document_key_slice(key), document_key_slice(&new_key)) != 0;
-	if (!replaces_all(modify))
+	if (stored == NULL && !docstore_modify_replaces(modify))
 	{
 		TimestampTz modified;
 		LsmSlice body;
@@ -538,7 +539,7 @@ docstore_exec_update(EState *estate, ResultRelInfo *rri, TupleTableSlot *slot, T
 	MemoryContextReset(modify->temp);
 	old = MemoryContextSwitchTo(modify->temp);
 	planned_row(modify, plan_slot, &key, &seen);
-	while ((result = update_once(modify, estate, rri, slot, &key, seen, &newest)) == DOC_NEWER)
+	while ((result = docstore_modify_update(modify, estate, rri, slot, &key, seen, NULL, &newest)) == DOC_NEWER)
 	{
 		slot = update_again(modify, estate, rri, &key, &newest);
 		if (slot == NULL)
@@ -549,11 +550,25 @@ docstore_exec_update(EState *estate, ResultRelInfo *rri, TupleTableSlot *slot, T
 	return result == DOC_DONE ? slot : NULL;
 }
 
+DocResult
+docstore_modify_delete(DocModify *modify, ResultRelInfo *rri, TupleTableSlot *slot, const DocumentKey *key, uint64 seen,
+					   LsmVersion *version)
+{
+	bool wanted = rri->ri_projectReturning != NULL;
+	DocResult result = docstore_delete(&modify->writer, key, seen, wanted, version);
+
+	if (result == DOC_DONE && wanted)
+	{
+		doc_row_set(&modify->row, document_key_id(document_key_slice(key)), version->seq, lsm_buf_slice(&modify->writer.found));
+		doc_row_store(&modify->row, slot);
+	}
+	return result;
+}
+
 TupleTableSlot *
 docstore_exec_delete(EState *estate, ResultRelInfo *rri, TupleTableSlot *slot, TupleTableSlot *plan_slot)
 {
 	DocModify *modify = rri->ri_FdwState;
-	bool wanted = rri->ri_projectReturning != NULL;
 	MemoryContext old;
 	DocumentKey key;
 	LsmVersion version;
@@ -563,20 +578,33 @@ docstore_exec_delete(EState *estate, ResultRelInfo *rri, TupleTableSlot *slot, T
 	MemoryContextReset(modify->temp);
 	old = MemoryContextSwitchTo(modify->temp);
 	planned_row(modify, plan_slot, &key, &seen);
-	while ((result = docstore_delete(&modify->writer, &key, seen, wanted, &version)) == DOC_NEWER)
+	while ((result = docstore_modify_delete(modify, rri, slot, &key, seen, &version)) == DOC_NEWER)
 	{
 		if (plan_again(modify, rri, &key, &version) == NULL)
 			break;
 		seen = version.seq;
 	}
-	if (result == DOC_DONE && wanted)
-	{
-		doc_row_set(&modify->row, document_key_id(document_key_slice(&key)), version.seq,
-					lsm_buf_slice(&modify->writer.found));
-		doc_row_store(&modify->row, slot);
-	}
 	MemoryContextSwitchTo(old);
 	return result == DOC_DONE ? slot : NULL;
+}
+
+LsmSlice
+docstore_modify_found(const DocModify *modify)
+{
+	return lsm_buf_slice(&modify->writer.found);
+}
+
+uint64
+docstore_modify_storage(const DocModify *modify)
+{
+	return modify->collection.storage;
+}
+
+MemoryContext
+docstore_modify_temp(DocModify *modify)
+{
+	MemoryContextReset(modify->temp);
+	return modify->temp;
 }
 
 /* ---- TRUNCATE ---- */

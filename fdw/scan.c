@@ -33,7 +33,7 @@
 #include "fdw/write.h"
 #include "store/predicate.h"
 
-typedef struct DocScan
+struct DocScan
 {
 	DocRow row;
 	DocCollection collection;
@@ -60,7 +60,7 @@ typedef struct DocScan
 	DocPredicate *predicate; /* SERIALIZABLE, or NULL */
 	bool counting;           /* EXPLAIN (ANALYZE, BUFFERS) */
 	LsmReadCounts counts;    /* what was read */
-} DocScan;
+};
 
 /* ---- cursors ---- */
 
@@ -149,7 +149,7 @@ docstore_begin_scan(ForeignScanState *node, int eflags)
 	scan->ops = palloc(Max(scan->nops, 1) * sizeof(SeekOp));
 	foreach (lc, ops)
 		scan->ops[foreach_current_index(lc)] = (SeekOp) lfirst_int(lc);
-	scan->operands = ExecInitExprList(plan->fdw_exprs, (PlanState *) node);
+	scan->operands = ExecInitExprList(list_truncate(list_copy(plan->fdw_exprs), scan->nops), (PlanState *) node);
 	callback = palloc(sizeof(MemoryContextCallback));
 	callback->func = free_buffers;
 	callback->arg = scan;
@@ -338,9 +338,19 @@ passes(ForeignScanState *node, TupleTableSlot *slot)
 	return false;
 }
 
+bool
+docstore_scan_replace(ForeignScanState *node, DocScan *scan, const DocumentKey *key, const LsmVersion *newer, LsmSlice value)
+{
+	TupleTableSlot *slot = node->ss.ss_ScanTupleSlot;
+
+	doc_row_set(&scan->row, document_key_id(document_key_slice(key)), newer->seq, value);
+	store(scan, slot);
+	return passes(node, slot);
+}
+
 /* Locks the row in the slot, or what has become of it; false if that is not to be returned. */
 static bool
-lock_row(ForeignScanState *node, DocScan *scan, TupleTableSlot *slot)
+lock_row(ForeignScanState *node, DocScan *scan)
 {
 	DocumentKey key;
 	LsmVersion newer;
@@ -353,10 +363,7 @@ lock_row(ForeignScanState *node, DocScan *scan, TupleTableSlot *slot)
 		case DOC_SELF:
 			return true;
 		case DOC_NEWER:
-			doc_row_set(&scan->row, document_key_id(document_key_slice(&key)), newer.seq,
-						lsm_buf_slice(&scan->writer.found));
-			store(scan, slot);
-			return passes(node, slot);
+			return docstore_scan_replace(node, scan, &key, &newer, lsm_buf_slice(&scan->writer.found));
 		default:
 			return false;
 	}
@@ -377,7 +384,7 @@ iterate_testing(ForeignScanState *node, DocScan *scan)
 			doc_row_store_rest(&scan->row, slot);
 			if (scan->show_version)
 				document_tid_set(&slot->tts_tid, scan->row.etag);
-			if (scan->lock && !lock_row(node, scan, slot))
+			if (scan->lock && !lock_row(node, scan))
 				goto next;
 			if (scan->mark != NULL)
 				doc_mark_row(scan->mark, scan->row.id, scan->row.etag, slot);
@@ -392,9 +399,8 @@ iterate_testing(ForeignScanState *node, DocScan *scan)
 }
 
 TupleTableSlot *
-docstore_iterate_scan(ForeignScanState *node)
+docstore_scan_next(ForeignScanState *node, DocScan *scan)
 {
-	DocScan *scan = node->fdw_state;
 	TupleTableSlot *slot = node->ss.ss_ScanTupleSlot;
 
 	if (scan->tests || scan->lock || scan->mark != NULL)
@@ -403,6 +409,24 @@ docstore_iterate_scan(ForeignScanState *node)
 		return ExecClearTuple(slot);
 	store(scan, slot);
 	return slot;
+}
+
+TupleTableSlot *
+docstore_iterate_scan(ForeignScanState *node)
+{
+	return docstore_scan_next(node, node->fdw_state);
+}
+
+DocRow *
+docstore_scan_row(DocScan *scan)
+{
+	return &scan->row;
+}
+
+void
+docstore_scan_need_body(DocScan *scan)
+{
+	scan->row.need_value = scan->row.need_body = true;
 }
 
 void

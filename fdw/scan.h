@@ -12,6 +12,7 @@
 
 #include "store/store.h"
 #include "store/txn.h"
+#include "fdw/row.h"
 
 /*
  * The engine's scan of a range, closed when the memory context that was current
@@ -37,6 +38,16 @@ extern void docstore_initialize_dsm(ForeignScanState *node, ParallelContext *con
 extern void docstore_reinitialize_dsm(ForeignScanState *node, ParallelContext *context, void *memory);
 extern void docstore_initialize_worker(ForeignScanState *node, shm_toc *toc, void *memory);
 extern void docstore_shutdown_scan(ForeignScanState *node);
+/* For whoever works on the scan's documents itself (direct.c): node->fdw_state. */
+typedef struct DocScan DocScan;
+/* The next one that passes the conditions, or an empty slot. */
+extern TupleTableSlot *docstore_scan_next(ForeignScanState *node, DocScan *scan);
+/* The one that it returned; with its body, if docstore_scan_need_body was called. */
+extern DocRow *docstore_scan_row(DocScan *scan);
+extern void docstore_scan_need_body(DocScan *scan);
+/* Puts a newer version of that document in its place, also in the slot; false if that does not pass. */
+extern bool docstore_scan_replace(ForeignScanState *node, DocScan *scan, const DocumentKey *key, const LsmVersion *newer,
+								  LsmSlice value);
 /* What the scan has read, by all its processes; false if nobody wanted to know (EXPLAIN's option BUFFERS). */
 extern bool docstore_scan_counts(ForeignScanState *node, LsmReadCounts *counts);
 

@@ -1,0 +1,258 @@
+/*
+ * direct.c - changes documents where the scan finds them (direct.h).
+ *
+ * Otherwise each document to be changed is made into a row with all columns, and
+ * one more composite of them, goes through the executor, and is looked up again.
+ * Here only those columns are made that conditions and new values are about, and
+ * the stored document is at hand.  It is for statements about one foreign table
+ * without subqueries in new values or conditions; PostgreSQL itself keeps those
+ * away that have row triggers, generated columns or a view's check option.
+ *
+ * READ COMMITTED: a document of which somebody has committed a newer version
+ * meanwhile is locked, put in the place of the old one, tested and changed.
+ */
+#include "postgres.h"
+
+#include "fdw/direct.h"
+
+#include "access/sysattr.h"
+#include "access/table.h"
+#include "catalog/pg_type.h"
+#include "executor/executor.h"
+#include "executor/instrument.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/appendinfo.h"
+#include "optimizer/clauses.h"
+#include "optimizer/optimizer.h"
+#include "parser/parsetree.h"
+#include "utils/rel.h"
+
+#include "fdw/modify.h"
+#include "fdw/option.h"
+#include "fdw/plan.h"
+#include "fdw/row.h"
+#include "fdw/scan.h"
+
+/* Beside the scan's state, which is node->fdw_state: in the result relation's. */
+typedef struct DocDirect
+{
+	DocModify *modify;
+	bool counts;          /* for the command tag */
+	bool body;            /* the stored document is needed */
+	List *columns;        /* attribute numbers that are set */
+	List *values;         /* ExprStates, likewise */
+	AttrNumber id;        /* the id's column */
+	TupleTableSlot *slot; /* the new row */
+} DocDirect;
+
+/* ---- planning ---- */
+
+/* The column that the store sets itself: its error comes the usual way. */
+static bool
+sets_fixed_column(const DocTable *table, List *columns)
+{
+	return list_member_int(columns, table->etag) || list_member_int(columns, table->modified);
+}
+
+/* The columns that are needed to test conditions and to make new values. */
+static List *
+direct_columns(const DocTable *table, Index relid, List *quals, List *values)
+{
+	Bitmapset *attrs = NULL;
+	List *columns = NIL;
+	bool whole;
+
+	pull_varattnos((Node *) quals, relid, &attrs);
+	pull_varattnos((Node *) values, relid, &attrs);
+	whole = bms_is_member(0 - FirstLowInvalidHeapAttributeNumber, attrs);
+	for (int i = 1; i <= table->natts; i++)
+		if (table->columns[i - 1].role != DOC_ROLE_NONE &&
+			(whole || bms_is_member(i - FirstLowInvalidHeapAttributeNumber, attrs)))
+			columns = lappend_int(columns, i);
+	return columns;
+}
+
+bool
+docstore_plan_direct(PlannerInfo *root, ModifyTable *plan, Index result_relation, int subplan_index)
+{
+	ForeignScan *scan = (ForeignScan *) outerPlan(plan);
+	RangeTblEntry *rte = planner_rt_fetch(result_relation, root);
+	List *columns = NIL;
+	List *values = NIL;
+	List *flags;
+	Relation relation;
+	DocTable *table;
+	ListCell *lc1;
+	ListCell *lc2;
+	bool fixed;
+
+	if ((plan->operation != CMD_UPDATE && plan->operation != CMD_DELETE) || list_length(plan->resultRelations) != 1 ||
+		!IsA(scan, ForeignScan) || scan->scan.scanrelid != result_relation || plan->rowMarks != NIL ||
+		contain_subplans((Node *) scan->fdw_recheck_quals))
+		return false;
+	if (plan->operation == CMD_UPDATE)
+	{
+		List *tlist;
+		List *attnos;
+
+		get_translated_update_targetlist(root, result_relation, &tlist, &attnos);
+		forboth (lc1, tlist, lc2, attnos)
+		{
+			TargetEntry *entry = lfirst_node(TargetEntry, lc1);
+
+			if (contain_subplans((Node *) entry->expr))
+				return false;
+			columns = lappend_int(columns, lfirst_int(lc2));
+			values = lappend(values, entry->expr);
+		}
+	}
+	relation = table_open(rte->relid, NoLock);
+	table = doc_table_get(relation);
+	fixed = sets_fixed_column(table, columns);
+	table_close(relation, NoLock);
+	if (fixed)
+		return false;
+
+	/* Nobody reads what the scan returns, but for RETURNING, which has its own list; a column "wholerow" must be there. */
+	foreach (lc1, scan->scan.plan.targetlist)
+	{
+		TargetEntry *entry = flatCopyTargetEntry(lfirst_node(TargetEntry, lc1));
+
+		entry->expr = (Expr *) makeNullConst(exprType((Node *) entry->expr), exprTypmod((Node *) entry->expr),
+											 exprCollation((Node *) entry->expr));
+		lfirst(lc1) = entry;
+	}
+	flags = copyObject(list_nth(scan->fdw_private, PLAN_FLAGS));
+	linitial_int(flags) |= plan->canSetTag ? PLAN_COUNTS : 0;
+	scan->fdw_private =
+		list_make5(list_nth(scan->fdw_private, PLAN_SEEKS), direct_columns(table, result_relation, scan->fdw_recheck_quals, values),
+				   list_nth(scan->fdw_private, PLAN_TESTED), flags, columns);
+	scan->fdw_exprs = list_concat(scan->fdw_exprs, values);
+	scan->operation = plan->operation;
+	scan->resultRelation = result_relation;
+	return true;
+}
+
+/* ---- execution ---- */
+
+void
+docstore_begin_direct(ForeignScanState *node, int eflags)
+{
+	ForeignScan *plan = (ForeignScan *) node->ss.ps.plan;
+	EState *estate = node->ss.ps.state;
+	ResultRelInfo *rri = node->resultRelInfo;
+	int seeks = list_length(list_nth(plan->fdw_private, PLAN_SEEKS));
+	DocDirect *direct;
+
+	if (eflags & EXEC_FLAG_EXPLAIN_ONLY)
+		return;
+	docstore_begin_scan(node, eflags);
+	direct = palloc0(sizeof(DocDirect));
+	direct->modify = docstore_modify_begin(estate, rri, estate->es_output_cid);
+	direct->counts = (linitial_int(list_nth(plan->fdw_private, PLAN_FLAGS)) & PLAN_COUNTS) != 0;
+	direct->columns = list_nth(plan->fdw_private, PLAN_SETS);
+	direct->values = ExecInitExprList(list_copy_tail(plan->fdw_exprs, seeks), (PlanState *) node);
+	direct->id = doc_table_get(rri->ri_RelationDesc)->id;
+	direct->slot = ExecInitExtraTupleSlot(estate, RelationGetDescr(rri->ri_RelationDesc), &TTSOpsVirtual);
+	if (plan->operation == CMD_UPDATE)
+	{
+		docstore_modify_sets(direct->modify, estate, rri);
+		direct->body = !docstore_modify_replaces(direct->modify);
+		if (direct->body)
+			docstore_scan_need_body(node->fdw_state);
+	}
+	rri->ri_FdwState = direct;
+}
+
+/* Of the new row only what is set, and the id. */
+static void
+make_row(ForeignScanState *node, DocDirect *direct, DocRow *row, TupleTableSlot *found)
+{
+	ExprContext *econtext = node->ss.ps.ps_ExprContext;
+	TupleTableSlot *slot = direct->slot;
+	ListCell *lc1;
+	ListCell *lc2;
+
+	ExecClearTuple(slot);
+	memset(slot->tts_isnull, true, slot->tts_tupleDescriptor->natts * sizeof(bool));
+	slot->tts_values[direct->id - 1] = PointerGetDatum(row->id);
+	slot->tts_isnull[direct->id - 1] = false;
+	econtext->ecxt_scantuple = found;
+	forboth (lc1, direct->columns, lc2, direct->values)
+	{
+		int at = lfirst_int(lc1) - 1;
+
+		slot->tts_values[at] = ExecEvalExprSwitchContext(lfirst(lc2), econtext, &slot->tts_isnull[at]);
+	}
+	ExecStoreVirtualTuple(slot);
+}
+
+/* Changes the document that the scan has found; false if there is nothing to change any more. */
+static bool
+change(ForeignScanState *node, DocDirect *direct, TupleTableSlot *found)
+{
+	ForeignScan *plan = (ForeignScan *) node->ss.ps.plan;
+	DocScan *scan = node->fdw_state;
+	DocRow *row = docstore_scan_row(scan);
+	DocumentKey key;
+	LsmVersion newest;
+
+	document_key_init(&key, docstore_modify_storage(direct->modify), VARDATA(row->id), VARSIZE(row->id) - VARHDRSZ);
+	for (;;)
+	{
+		MemoryContext old = MemoryContextSwitchTo(docstore_modify_temp(direct->modify));
+		DocResult result;
+
+		if (plan->operation == CMD_UPDATE)
+		{
+			make_row(node, direct, row, found);
+			result = docstore_modify_update(direct->modify, node->ss.ps.state, node->resultRelInfo, direct->slot, &key,
+											row->etag, direct->body ? row->doc.jsonb : NULL, &newest);
+		}
+		else
+		{
+			ExecClearTuple(direct->slot);
+			result = docstore_modify_delete(direct->modify, node->resultRelInfo, direct->slot, &key, row->etag, &newest);
+		}
+		MemoryContextSwitchTo(old);
+		if (result != DOC_NEWER)
+			return result == DOC_DONE;
+		if (!docstore_scan_replace(node, scan, &key, &newest, docstore_modify_found(direct->modify)))
+			return false;
+	}
+}
+
+/* With RETURNING one document at a time, which is shown; else all of them, and no row. */
+TupleTableSlot *
+docstore_iterate_direct(ForeignScanState *node)
+{
+	DocDirect *direct = node->resultRelInfo->ri_FdwState;
+	ProjectionInfo *returning = node->resultRelInfo->ri_projectReturning;
+	EState *estate = node->ss.ps.state;
+	TupleTableSlot *found;
+
+	for (;;)
+	{
+		CHECK_FOR_INTERRUPTS();
+		found = docstore_scan_next(node, node->fdw_state);
+		if (TupIsNull(found))
+			return found;
+		if (change(node, direct, found))
+		{
+			if (direct->counts)
+				estate->es_processed++;
+			if (returning != NULL)
+			{
+				returning->pi_exprContext->ecxt_scantuple = direct->slot;
+				return direct->slot;
+			}
+			if (node->ss.ps.instrument != NULL)
+				node->ss.ps.instrument->tuplecount++;
+		}
+		/* What the slot shows lies partly in memory that goes now. */
+		ExecClearTuple(found);
+		ResetExprContext(node->ss.ps.ps_ExprContext);
+	}
+}
