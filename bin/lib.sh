@@ -8,6 +8,7 @@ PACKAGES=(
 	libsnappy-dev libzstd-dev libicu-dev libjansson-dev
 	libleveldb-dev          # interoperability tests
 	perl libipc-run-perl    # TAP tests, the demo's parser
+	sqlsmith                # t/051_sqlsmith.pl
 	clang-format            # layout check
 	zstd
 )
