@@ -156,6 +156,7 @@ CREATE TABLE docstore.view_index (
 	finalize text,
 	rows text, -- with a reduce: columns and key of the map's rows
 	block_rows integer NOT NULL, -- groups of more rows than that have a tree of partial results
+	paused boolean NOT NULL, -- by docstore.pause_view
 	PRIMARY KEY (view, replacing)
 );
 
@@ -221,6 +222,16 @@ AS 'MODULE_PATHNAME', 'docstore_replace_view' LANGUAGE C;
 CREATE FUNCTION docstore.drop_view(name text) RETURNS void
 AS 'MODULE_PATHNAME', 'docstore_drop_view' LANGUAGE C STRICT;
 
+-- A paused view stays as it is, and can be read, until it is resumed.  Its changes are kept meanwhile.
+CREATE FUNCTION docstore.pause_view(name text) RETURNS void
+AS 'MODULE_PATHNAME', 'docstore_pause_view' LANGUAGE C STRICT;
+CREATE FUNCTION docstore.resume_view(name text) RETURNS void
+AS 'MODULE_PATHNAME', 'docstore_resume_view' LANGUAGE C STRICT;
+
+-- Changes that a view does not have yet, at most 10000 are counted, and when the first of them that is no deletion was made.
+CREATE FUNCTION docstore.view_behind(name text, OUT changes bigint, OUT since timestamptz)
+AS 'MODULE_PATHNAME', 'docstore_view_behind' LANGUAGE C STRICT;
+
 -- Waits until a view has everything that was committed before the call; an error after the timeout, or if that cannot be.
 CREATE FUNCTION docstore.wait_for_view(name text, timeout interval DEFAULT '1 min') RETURNS void
 AS 'MODULE_PATHNAME', 'docstore_wait_for_view' LANGUAGE C STRICT;
@@ -231,19 +242,24 @@ AS 'MODULE_PATHNAME', 'docstore_view_size' LANGUAGE C STRICT;
 CREATE VIEW docstore.view_status AS
 SELECT i.view AS name,
 	i.owner,
-	CASE WHEN p.reason IS NOT NULL THEN 'paused' WHEN p.built THEN 'ready' ELSE 'building' END AS state,
+	CASE WHEN p.reason IS NOT NULL OR i.paused THEN 'paused' WHEN p.built THEN 'ready' ELSE 'building' END AS state,
 	p.position,                        -- every change up to this etag is in the rows
 	p.documents AS documents_scanned,  -- while building
+	CASE WHEN NOT p.built THEN (SELECT sum(c.estimated_documents)::bigint FROM docstore.collections c WHERE c.name = ANY (i.collections)) END
+		AS estimated_documents,        -- the same: of how many
+	b.changes AS changes_behind,       -- when built; at most 10000 are counted
+	clock_timestamp() - b.since AS time_behind,
 	p.rows,                            -- that the map returned
 	CASE WHEN i.reduce IS NOT NULL THEN p.groups END AS groups,
 	CASE WHEN i.reduce IS NOT NULL THEN p.reductions END AS reductions, -- blocks and levels that were computed so far
 	(SELECT count(*) FROM docstore.view_error e WHERE e.storage_id = i.storage_id) AS errors,
 	docstore.view_size(i.storage_id) AS estimated_bytes,
 	p.updated,                         -- when the position was moved last
-	coalesce(p.reason, rp.reason) AS reason, -- why it, or its replacement, is paused
+	CASE WHEN i.paused THEN 'docstore.pause_view' ELSE coalesce(p.reason, rp.reason) END AS reason, -- why it, or its replacement, is paused
 	CASE WHEN rp.reason IS NOT NULL THEN 'paused' WHEN rp.built THEN 'ready' WHEN rp.built IS NOT NULL THEN 'building' END AS replacement,
 	rp.documents AS replacement_documents_scanned
 FROM docstore.view_index i JOIN docstore.view_progress p USING (storage_id)
+	CROSS JOIN LATERAL docstore.view_behind(i.view) AS b
 	LEFT JOIN (docstore.view_index r JOIN docstore.view_progress rp USING (storage_id)) ON r.view = i.view AND r.replacing
 WHERE NOT i.replacing;
 GRANT SELECT ON docstore.view_status TO PUBLIC;

@@ -120,6 +120,19 @@ SELECT grams, id FROM by_grams ORDER BY grams DESC NULLS LAST LIMIT 1;
 SELECT docstore.drop_view('by_grams');
 DROP FUNCTION grams(jsonb);
 
+-- A paused view stays as it is until it is resumed.
+SELECT docstore.pause_view('by_family');
+UPDATE birds SET doc = doc || '{"family": "late"}' WHERE id = 'tit';
+DELETE FROM birds WHERE id = 'owl';
+SELECT docstore.wait_for_view('by_family');
+SELECT docstore.wait_for_view('sightings');
+SELECT family FROM by_family WHERE id = 'tit';
+SELECT name, state, reason, changes_behind, time_behind < '1 hour' AS soon FROM docstore.view_status ORDER BY name;
+SELECT docstore.resume_view('by_family');
+SELECT docstore.wait_for_view('by_family');
+SELECT family FROM by_family WHERE id = 'tit';
+SELECT name, state, reason, changes_behind FROM docstore.view_status ORDER BY name;
+
 -- TRUNCATE empties the view; what comes later enters.
 TRUNCATE birds;
 INSERT INTO birds VALUES ('kiwi', '{"legs": 2, "family": "apterygidae", "weight": 2000, "seen": ["fern"]}');

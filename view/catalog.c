@@ -50,7 +50,8 @@
 #define ATT_FINALIZE 9
 #define ATT_ROWS 10
 #define ATT_BLOCK_ROWS 11
-#define NATTS 11
+#define ATT_PAUSED 12
+#define NATTS 12
 
 typedef struct Known
 {
@@ -230,6 +231,7 @@ read_tuple(Relation catalog, HeapTuple tuple)
 	view->reduce = read_text(tuple, ATT_REDUCE, desc);
 	view->finalize = read_text(tuple, ATT_FINALIZE, desc);
 	rows = read_text(tuple, ATT_ROWS, desc);
+	view->paused = DatumGetBool(heap_getattr(tuple, ATT_PAUSED, desc, &isnull));
 	view->block_rows = DatumGetInt32(heap_getattr(tuple, ATT_BLOCK_ROWS, desc, &isnull));
 	view->rows = rows != NULL ? read_shape(rows) : view->shape;
 	return view;
@@ -507,6 +509,7 @@ view_catalog_insert(const View *view)
 	values[ATT_COLLECTIONS - 1] = PointerGetDatum(construct_array(elements, list_length(view->collections), TEXTOID, -1, false, TYPALIGN_INT));
 	values[ATT_SHAPE - 1] = CStringGetTextDatum(print_shape(view->shape));
 	values[ATT_REPLACING - 1] = BoolGetDatum(view->replacing);
+	values[ATT_PAUSED - 1] = BoolGetDatum(view->paused);
 	values[ATT_BLOCK_ROWS - 1] = Int32GetDatum(view->block_rows);
 	nulls[ATT_REDUCE - 1] = view->reduce == NULL;
 	if (view->reduce != NULL)
@@ -548,6 +551,12 @@ void
 view_catalog_set_map(const View *view, const char *map)
 {
 	set_column(view, ATT_MAP, CStringGetTextDatum(map));
+}
+
+void
+view_catalog_set_paused(const View *view, bool paused)
+{
+	set_column(view, ATT_PAUSED, BoolGetDatum(paused));
 }
 
 void

@@ -29,6 +29,7 @@ typedef struct View
 	uint64 storage; /* the storage id that its rows' keys begin with */
 	Oid owner;
 	bool replacing;     /* it is a replacement */
+	bool paused;        /* by docstore.pause_view */
 	TransactionId xmin; /* of the catalog's row */
 	char *map;
 	char *reduce;      /* NULL: none */
@@ -63,6 +64,7 @@ extern void view_catalog_delete(const View *view);
 extern void view_catalog_set_owner(const View *view, Oid owner);
 /* Another text that means the same. */
 extern void view_catalog_set_map(const View *view, const char *map);
+extern void view_catalog_set_paused(const View *view, bool paused);
 /* The replacement's row becomes the view's, whose own is gone. */
 extern void view_catalog_take_place(const View *replacement);
 /* After this transaction's commit the indexer shall look at the catalog. */

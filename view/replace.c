@@ -83,6 +83,7 @@ view_replace(View *next)
 		return;
 	}
 	next->replacing = true;
+	next->paused = view->paused;
 	next->storage = docstore_new_storage();
 	view_catalog_insert(next);
 	docstore_consumer_create(DOC_CONSUMER_NEXT_VIEW, next->name, next->owner, next->collections);

@@ -6,17 +6,29 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "fmgr.h"
+#include "funcapi.h"
 #include "miscadmin.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "fdw/collection.h"
+#include "fdw/consumer.h"
+#include "fdw/document.h"
+#include "store/feed.h"
 #include "store/store.h"
 #include "view/catalog.h"
+#include "view/progress.h"
 #include "view/wait.h"
+
+#define MAX_BEHIND 10000
 
 PG_FUNCTION_INFO_V1(docstore_replace_view);
 PG_FUNCTION_INFO_V1(docstore_drop_view);
+PG_FUNCTION_INFO_V1(docstore_pause_view);
+PG_FUNCTION_INFO_V1(docstore_resume_view);
+PG_FUNCTION_INFO_V1(docstore_view_behind);
 PG_FUNCTION_INFO_V1(docstore_wait_for_view);
 PG_FUNCTION_INFO_V1(docstore_view_size);
 
@@ -63,6 +75,81 @@ docstore_drop_view(PG_FUNCTION_ARGS)
 		elog(ERROR, "could not delete the definition");
 	SPI_finish();
 	PG_RETURN_VOID();
+}
+
+/* The indexer looks at it before each batch. */
+static void
+set_paused(const char *name, bool paused)
+{
+	View *view = view_get(name, ExclusiveLock);
+	View *replacement = view_find_replacement(name, NoLock);
+
+	if (!has_privs_of_role(GetUserId(), view->owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be owner of docstore view \"%s\"", name)));
+	view_catalog_set_paused(view, paused);
+	if (replacement != NULL)
+		view_catalog_set_paused(replacement, paused);
+}
+
+Datum
+docstore_pause_view(PG_FUNCTION_ARGS)
+{
+	PreventCommandIfReadOnly("docstore.pause_view()");
+	set_paused(text_to_cstring(PG_GETARG_TEXT_PP(0)), true);
+	PG_RETURN_VOID();
+}
+
+Datum
+docstore_resume_view(PG_FUNCTION_ARGS)
+{
+	PreventCommandIfReadOnly("docstore.resume_view()");
+	set_paused(text_to_cstring(PG_GETARG_TEXT_PP(0)), false);
+	PG_RETURN_VOID();
+}
+
+/* docstore.view_behind(name, OUT changes, OUT since) */
+Datum
+docstore_view_behind(PG_FUNCTION_ARGS)
+{
+	char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	View *view = view_find(name, NoLock); /* NULL: just dropped */
+	DocConsumer *consumer = view != NULL ? docstore_consumer_get(DOC_CONSUMER_VIEW, name, false) : NULL;
+	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
+	bool nulls[2] = {true, true};
+	Datum values[2] = {0};
+	ViewProgress progress;
+	TupleDesc desc;
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	if (consumer != NULL && view_progress_read(view->storage, snapshot, &progress) && progress.built)
+	{
+		uint64 *storages = docstore_consumer_storages(consumer, snapshot);
+		DocstoreFeed *feed = docstore_feed_open(storages, list_length(consumer->collections), progress.position,
+												docstore_feed_last_etag() + 1, snapshot);
+		DocstoreChange change;
+		int64 n = 0;
+
+		while (n < MAX_BEHIND && docstore_feed_next(feed, &change))
+		{
+			LsmSlice body;
+			TimestampTz since;
+
+			n++;
+			if (change.value.len == 0 || !nulls[1])
+				continue;
+			document_decode(change.value, &since, &body);
+			values[1] = TimestampTzGetDatum(since);
+			nulls[1] = false;
+		}
+		docstore_feed_close(feed);
+		values[0] = Int64GetDatum(n);
+		nulls[0] = false;
+	}
+	UnregisterSnapshot(snapshot);
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 }
 
 Datum

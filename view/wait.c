@@ -89,8 +89,13 @@ refuse_own(const View *view)
 }
 
 static void
-refuse_paused(const char *name, const ViewProgress *progress)
+refuse_paused(const char *name, bool paused, const ViewProgress *progress)
 {
+	if (paused)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("docstore view \"%s\" is paused", name),
+				 errhint("Use docstore.resume_view.")));
 	if (progress->paused)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -112,12 +117,16 @@ view_wait(const char *name, TimestampTz until, bool replaced)
 		refuse_own(view_find_replacement(name, NoLock));
 	for (;;)
 	{
+		View *view;
 		View *replacement;
+		bool paused;
 		bool done;
 
 		MemoryContextSwitchTo(temp);
 		AcceptInvalidationMessages();
-		done = has_caught_up(view_get(name, NoLock), target, &progress);
+		view = view_get(name, NoLock);
+		paused = view->paused;
+		done = has_caught_up(view, target, &progress);
 		replacement = replaced ? view_find_replacement(name, NoLock) : NULL;
 		if (replacement != NULL)
 		{
@@ -131,9 +140,9 @@ view_wait(const char *name, TimestampTz until, bool replaced)
 		MemoryContextSwitchTo(context);
 		if (done)
 			break;
-		refuse_paused(name, &progress);
+		refuse_paused(name, paused, &progress);
 		if (replacement != NULL)
-			refuse_paused(name, &next);
+			refuse_paused(name, paused, &next);
 		if (GetCurrentTimestamp() >= until)
 			ereport(ERROR,
 					(errcode(ERRCODE_QUERY_CANCELED),

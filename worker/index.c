@@ -419,7 +419,7 @@ begin(ViewIndexing *indexed, Batch *batch)
 	if (indexed->ready)
 		view_take_place_lock(indexed->name);
 	batch->view = find_view(indexed->name, indexed->storage);
-	if (batch->view == NULL)
+	if (batch->view == NULL || batch->view->paused)
 		return false;
 	batch->consumer = docstore_consumer_get(batch->view->replacing ? DOC_CONSUMER_NEXT_VIEW : DOC_CONSUMER_VIEW, indexed->name, true);
 	if (batch->consumer == NULL)
