@@ -46,6 +46,7 @@
 #include "fdw/sight.h"
 #include "store/feed.h"
 #include "store/predicate.h"
+#include "store/stop.h"
 
 typedef enum ChangeKind
 {
@@ -354,6 +355,7 @@ write_batch(LsmDb *db, Change *changes, int n, uint64 *first_seq, bool *full, Ls
 	if (status == LSM_OK)
 	{
 		status = logged ? lsm_write(db, &batch, false, first_seq, err) : lsm_write_unlogged(db, &batch, first_seq, err);
+		docstore_stop("write done");
 		*full = status == LSM_BUSY;
 	}
 	for (int i = nstripes - 1; i >= 0; i--)

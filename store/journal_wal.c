@@ -29,6 +29,7 @@
 #include "store/journal_wal.h"
 #include "store/shmem.h"
 #include "store/slot.h"
+#include "store/stop.h"
 #include "store/store.h"
 
 #define DOCSTORE_WAL_BATCH 0x00
@@ -100,11 +101,13 @@ docstore_rmgr_init(void)
 static LsmStatus
 wal_append(LsmJournal *journal, LsmSlice batch, bool sync, LsmError *err)
 {
+	docstore_stop("write");
 	START_CRIT_SECTION();
 	XLogBeginInsert();
 	XLogRegisterData((char *) batch.data, (int) batch.len);
 	XLogInsert(DOCSTORE_RMGR_ID, DOCSTORE_WAL_BATCH);
 	END_CRIT_SECTION();
+	docstore_stop("write logged");
 	return LSM_OK;
 }
 
@@ -113,6 +116,7 @@ wal_rotate(LsmJournal *journal, uint64_t new_number, uint64_t *position, LsmErro
 {
 	/* Nobody inserts a record of ours meanwhile: the write pin is held exclusively. */
 	*position = GetXLogInsertRecPtr();
+	docstore_stop("rotate");
 	return LSM_OK;
 }
 
@@ -128,6 +132,7 @@ wal_before_install(LsmJournal *journal, LsmError *err)
 	static char nothing = 0;
 	XLogRecPtr end;
 
+	docstore_stop("install");
 	START_CRIT_SECTION();
 	XLogBeginInsert();
 	XLogRegisterData(&nothing, 1);
@@ -135,6 +140,7 @@ wal_before_install(LsmJournal *journal, LsmError *err)
 	end = XLogInsert(DOCSTORE_RMGR_ID, DOCSTORE_WAL_MARK);
 	XLogFlush(end);
 	END_CRIT_SECTION();
+	docstore_stop("install logged");
 	return LSM_OK;
 }
 

@@ -7,6 +7,7 @@
 
 #include "utils/guc.h"
 
+#include "store/stop.h"
 #include "store/store.h"
 
 int docstore_memtable_size_kb = 16 * 1024;
@@ -20,6 +21,7 @@ int docstore_flush_delay_ms = 300 * 1000;
 int docstore_view_block_rows = 128;
 int docstore_view_wait_ms = 0;
 bool docstore_ignore_missing_wal = false;
+char *docstore_debug_stop = "";
 
 static const struct config_enum_entry compression_kinds[] = {
 	{"none", LSM_COMPRESS_NONE, false},
@@ -78,5 +80,9 @@ docstore_define_settings(void)
 							"Rows of a group that a view made from now on reduces in one step; larger groups have a tree of such blocks.",
 							NULL, &docstore_view_block_rows, 128, 2, 10000, PGC_USERSET, 0,
 							NULL, NULL, NULL);
+	DefineCustomStringVariable("docstore.debug_stop",
+							   "Where a process stops itself, for tests.",
+							   NULL, &docstore_debug_stop, "", PGC_SUSET, GUC_NOT_IN_SAMPLE | GUC_NO_SHOW_ALL,
+							   NULL, NULL, NULL);
 	MarkGUCPrefixReserved("docstore");
 }

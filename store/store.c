@@ -15,6 +15,7 @@
 #include "store/compat.h"
 #include "store/journal_wal.h"
 #include "store/shmem.h"
+#include "store/stop.h"
 #include "store/store.h"
 #include "store/txn.h"
 
@@ -59,6 +60,10 @@ exit_callback(int code, Datum arg)
 static void
 xact_callback(XactEvent event, void *arg)
 {
+	if (event == XACT_EVENT_PRE_COMMIT)
+		docstore_stop("commit");
+	if (event == XACT_EVENT_COMMIT)
+		docstore_stop("commit done");
 	if (db != NULL && (event == XACT_EVENT_ABORT || event == XACT_EVENT_PARALLEL_ABORT))
 		lsm_unpin_all(db);
 }
