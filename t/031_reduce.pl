@@ -56,6 +56,43 @@ my %views = (
 		q{SELECT sum(n)::bigint AS n, sum(s)::bigint AS s, bool_and(every) AS every FROM results}, '' ],
 );
 
+sub some
+{
+	my ($share, @of) = @_;
+	return grep { rand() < $share } @of;
+}
+
+sub one_of
+{
+	return $_[ int(rand(@_)) ];
+}
+
+# A view by chance: groups, aggregates, rows, conditions, order, block.
+sub random_view
+{
+	my $collections = one_of('{a}', '{b}', '{a,b}');
+	my $tags = rand() < 0.4;
+	my %groups = (k => q{doc->>'k'}, n => q{(doc->>'n')::int}, c => 'collection', h => q{doc ? 'm'}, len => q{(length(doc->>'pad') / 50)::smallint}, num => q{(doc->>'n')::numeric / 4});
+	$groups{t} = 't' if $tags;
+	my %aggregates = (
+		cnt => [ '1::bigint', 'sum(cnt)::bigint' ], s => [ q{(doc->>'n')::numeric}, 'sum(s)' ], lo => [ q{doc->>'k'}, 'min(lo)' ],
+		hi => [ q{(doc->>'n')::float8}, 'max(hi)' ], al => [ q{doc ? 'k'}, 'bool_and(al)' ], an => [ q{doc ? 'n'}, 'bool_or(an)' ],
+		bits => [ q{(doc->>'n')::int}, 'bit_or(bits)' ], co => [ q{(doc->>'n')::bigint}, 'coalesce(max(co), -1)' ], e => [ 'etag', 'max(e)' ]);
+	my @groups = some(0.35, sort keys %groups);
+	my @aggregates = some(0.4, sort keys %aggregates);
+	@aggregates = ('cnt') unless @aggregates;
+	my $from = $tags ? q{docs, jsonb_array_elements_text(doc->'tags') AS t} : 'docs';
+	my $where = one_of('', q{ WHERE doc ? 'k'}, q{ WHERE (doc->>'n')::int > 40});
+	my $tens = rand() < 0.3;
+	my $map = 'SELECT ' . join(', ', (map { "$groups{$_} AS $_" } @groups), map { "$aggregates{$_}[0] AS $_" } @aggregates) . " FROM $from$where";
+	my $reduce = 'SELECT ' . join(', ', (map { $_ eq 'n' && $tens ? 'n / 10 * 10 AS n' : $_ } @groups), map { "$aggregates{$_}[1] AS $_" } @aggregates) . ' FROM results';
+	$reduce .= ' GROUP BY ' . join(', ', 1 .. @groups) if @groups;
+	my $finalize = rand() < 0.3 ? 'SELECT ' . join(', ', @groups, map { "$_ IS NULL AS no_$_, $_" } @aggregates) . ' FROM results' : '';
+	my $key = join(', ', map { $_ . one_of('', ' DESC', ' NULLS FIRST', ' DESC NULLS LAST') } some(0.5, @groups));
+	return [ $collections, $key, 2 + int(rand(4)), $map, $reduce, $finalize ];
+}
+$views{"random$_"} = random_view() for 1 .. 3;
+
 sub documents
 {
 	my ($collections) = @_;
@@ -198,6 +235,12 @@ for my $round (1 .. $rounds)
 		}
 	}
 	$session->finish;
+	my $again = 'random' . (1 + int(rand(3)));
+	wait_for_server();
+	$node->safe_psql('postgres', "SELECT docstore.drop_view('$again')");
+	$views{$again} = random_view();
+	note("$again: " . arguments($again));
+	create($again, 'create_view');
 	wait_for_server();
 	compare($_, "round $round, $event") for sort keys %views;
 }
