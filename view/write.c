@@ -127,6 +127,7 @@ delete_rows(ViewWriter *writer, const View *view, LsmSlice list, const ViewRow *
 	return n;
 }
 
+/* read NULL: it has no rows yet. */
 static void
 write_document(ViewWriter *writer, const View *view, const ViewDocument *doc, const LsmRead *read, int64 *rows,
 			   ViewChanges *changes)
@@ -144,7 +145,7 @@ write_document(ViewWriter *writer, const View *view, const ViewDocument *doc, co
 	initStringInfo(&key);
 	initStringInfo(&list);
 	view_back_key(&back, view->storage, doc->storage, id);
-	status = lsm_get(writer->db, read, lsm_slice(back.data, back.len), &found, &version, &err);
+	status = read == NULL ? LSM_NOT_FOUND : lsm_get(writer->db, read, lsm_slice(back.data, back.len), &found, &version, &err);
 	if (status != LSM_OK && status != LSM_NOT_FOUND)
 	{
 		lsm_buf_free(&found);
@@ -181,7 +182,7 @@ write_document(ViewWriter *writer, const View *view, const ViewDocument *doc, co
 }
 
 void
-view_write_documents(const View *view, const ViewDocument *docs, int n, Snapshot snapshot, int64 *rows, ViewChanges *changes)
+view_write_documents(const View *view, const ViewDocument *docs, int n, bool fresh, Snapshot snapshot, int64 *rows, ViewChanges *changes)
 {
 	ViewWriter writer;
 	LsmRead read;
@@ -191,7 +192,7 @@ view_write_documents(const View *view, const ViewDocument *docs, int n, Snapshot
 	for (int i = 0; i < n; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		write_document(&writer, view, &docs[i], &read, rows, changes);
+		write_document(&writer, view, &docs[i], fresh ? NULL : &read, rows, changes);
 	}
 	view_writer_flush(&writer);
 }

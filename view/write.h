@@ -29,9 +29,9 @@ typedef struct ViewChanges
 /*
  * Part of the current transaction, which holds the view's lock RowExclusive; the
  * snapshot is its (REPEATABLE READ).  A document must not come twice in one transaction.
- * changes: of a view with a reduce, what its groups must be told; may be NULL.
+ * fresh: none of these documents has been in the view.  changes: of a view with a reduce, what its groups must be told; may be NULL.
  */
-extern void view_write_documents(const View *view, const ViewDocument *docs, int n, Snapshot snapshot, int64 *rows,
+extern void view_write_documents(const View *view, const ViewDocument *docs, int n, bool fresh, Snapshot snapshot, int64 *rows,
 								 ViewChanges *changes);
 /*
  * Takes away the rows of all documents of a storage, *rows is the view's count.  With

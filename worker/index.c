@@ -447,7 +447,7 @@ map_and_write(Batch *batch, bool scanning)
 	if (fault != NULL)
 		return fault;
 	/* What the scan finds is reduced when it is over. */
-	view_write_documents(batch->view, batch->docs, batch->ndocs, batch->snapshot, &batch->progress.rows, reduce ? &changes : NULL);
+	view_write_documents(batch->view, batch->docs, batch->ndocs, scanning, batch->snapshot, &batch->progress.rows, reduce ? &changes : NULL);
 	if (reduce)
 		fault = view_tree_apply(batch->view, prepared_reduce(batch), &changes, batch->snapshot, &batch->progress);
 	if (fault == NULL)

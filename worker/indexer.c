@@ -187,6 +187,8 @@ docstore_indexer_main(Datum arg)
 	/* What this process runs by itself must mean what it says, whatever the database's settings are. */
 	SetConfigOption("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_OVERRIDE);
 	SetConfigOption("default_transaction_read_only", "off", PGC_USERSET, PGC_S_OVERRIDE);
+	/* What a crash takes from a view is computed again, from the position that it has then: no commit needs to wait for the disk. */
+	SetConfigOption("synchronous_commit", "off", PGC_USERSET, PGC_S_OVERRIDE);
 	look_for_views();
 	docstore_feed_listen();
 
