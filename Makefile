@@ -3,6 +3,7 @@
 #   make && make install       builds against the pg_config in PATH (PG_CONFIG=... for another)
 #   make installcheck          regression and isolation tests against a running server (TAP tests: bin/test)
 #   make engine-test [T=log]   the engine's own tests under ASan and UBSan, no PostgreSQL needed
+#   make engine-tsan           those that use threads under ThreadSanitizer
 #   make engine-fuzz [F=table] [SECONDS=60]   its readers under libFuzzer (clang)
 #   bin/test                   everything, with a private server
 
@@ -69,6 +70,13 @@ build/test/fuzz_%: engine/fuzz/fuzz_%.c engine/fuzz/driver.c $(ASAN_OBJS) $(ENGI
 	@mkdir -p build/test
 	$(CC) $(ENGINE_CFLAGS) $(ASAN) -o $@ $< engine/fuzz/driver.c $(ASAN_OBJS) $(ENGINE_LIBS)
 
+build/tsan/%.o: engine/%.c $(ENGINE_HEADERS)
+	@mkdir -p build/tsan
+	$(CC) $(ENGINE_CFLAGS) -O1 -fsanitize=thread -c -o $@ $<
+
+build/tsan/test_%: engine/test/test_%.c $(ENGINE:engine/%.c=build/tsan/%.o) $(ENGINE_HEADERS)
+	$(CC) $(ENGINE_CFLAGS) -O1 -fsanitize=thread -o $@ $< $(ENGINE:engine/%.c=build/tsan/%.o) $(ENGINE_LIBS)
+
 build/fuzz/%.o: engine/%.c $(ENGINE_HEADERS)
 	@mkdir -p build/fuzz
 	clang $(ENGINE_CFLAGS) $(ASAN) -fsanitize=fuzzer-no-link -c -o $@ $<
@@ -92,11 +100,16 @@ build/bench/engine: $(BENCH_SOURCES) bench/engine/store.h build/liblsm.a $(ENGIN
 	$(CC) $(ENGINE_CFLAGS) -O2 $(if $(BENCH_ROCKSDB),-DHAVE_ROCKSDB) $(if $(BENCH_LMDB),-DHAVE_LMDB) -o $@ $(BENCH_SOURCES) \
 		build/liblsm.a $(ENGINE_LIBS) -lleveldb $(if $(BENCH_ROCKSDB),-lrocksdb) $(if $(BENCH_LMDB),-llmdb)
 
-.PHONY: engine-test engine-test-build engine-fuzz print-engine-tests print-regress print-isolation
+.PHONY: engine-test engine-test-build engine-fuzz engine-tsan print-engine-tests print-regress print-isolation
 engine-test-build: $(TEST_PROGRAMS)
 
 engine-test: engine-test-build
 	@failed=0; for t in $(TEST_PROGRAMS); do echo "== $${t##*/}"; $$t || failed=1; done; exit $$failed
+
+# Skiplist, block cache, and the whole with writers, readers and a worker.
+TSAN_TESTS = memtable cache db
+engine-tsan: $(TSAN_TESTS:%=build/tsan/test_%)
+	@for t in $^; do $$t || exit 1; done
 
 # What it finds goes to build/fuzz; new inputs are kept beside the corpus, not in it.
 F = $(FUZZERS)

@@ -45,6 +45,7 @@ typedef struct LsmOptions
 	int level0_slow;                   /* ... that slow writers down; 12 */
 	int level0_stop;                   /* ... that stop writers until compacted; 24 */
 	size_t manifest_size;              /* rolled when larger; 4 MB */
+	size_t log_step;                   /* standalone: a log grows by so many bytes at a time, memtable_size at most; 0: as it is written; 1 MB */
 	size_t table_cache_size;           /* bytes of private memory for open tables, per handle; 32 MB */
 	LsmTableOptions table;             /* 16 KB blocks, restarts after 16 entries or 512 bytes, 10 bits, zstd level 3; level 0 uses the same unless
 							* level0_compression differs */
@@ -53,7 +54,8 @@ typedef struct LsmOptions
 	bool inline_work;                  /* standalone: the writer itself flushes and compacts when due (deterministic) */
 } LsmOptions;
 extern void lsm_options_init(LsmOptions *options);
-/* As init, with what LevelDB does by default, so that files equal its own: 4 KB blocks, snappy, 2 MB files, 4 MB memtable. */
+/* As init, with what LevelDB does by default, so that files equal its own: 4 KB blocks, snappy, 2 MB files, 4 MB memtable, logs that end with their
+ * last record. */
 extern void lsm_options_init_leveldb(LsmOptions *options);
 
 extern size_t lsm_shared_size(const LsmOptions *options);

@@ -63,6 +63,11 @@ typedef struct LsmEnvOps
 	/* Adds at the end (of a file opened with CREATE or APPEND).  All or an error; after an error the tail is unknown. */
 	LsmStatus (*append)(LsmFile *file, const char *data, size_t len, LsmError *err);
 	LsmStatus (*write_at)(LsmFile *file, uint64_t offset, const char *data, size_t len, LsmError *err);
+	/*
+	 * Makes the file end at offset + len, zeros where nothing was written (of a file opened with SHARED), so that what
+	 * is written there later needs no new space.  A hint: false if it cannot be, NULL where it never can.
+	 */
+	bool (*allocate)(LsmFile *file, uint64_t offset, size_t len);
 	LsmStatus (*sync)(LsmFile *file, LsmError *err);
 	void (*close)(LsmFile *file);
 	LsmStatus (*file_size)(LsmEnv *env, const char *name, uint64_t *size, LsmError *err);

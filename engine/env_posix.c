@@ -15,7 +15,7 @@
  * is: the kernel may have dropped the pages that it could not write, and the
  * second attempt would succeed without them.
  */
-#define _GNU_SOURCE /* F_OFD_SETLK, pthread_rwlockattr_setkind_np */
+#define _GNU_SOURCE /* F_OFD_SETLK, fallocate, pthread_rwlockattr_setkind_np */
 #include "engine/env.h"
 
 #include <assert.h>
@@ -180,6 +180,12 @@ posix_write_at(LsmFile *base, uint64_t offset, const char *data, size_t len, Lsm
 	while (len > 0 && status == LSM_OK)
 		status = wrote(base, pwrite(fd, data, len, (off_t) (end - len)), &data, &len, err);
 	return status;
+}
+
+static bool
+posix_allocate(LsmFile *base, uint64_t offset, size_t len)
+{
+	return fallocate(((PosixFile *) base)->fd, 0, (off_t) offset, (off_t) len) == 0;
 }
 
 static LsmStatus
@@ -353,6 +359,7 @@ static const LsmEnvOps posix_ops = {
 	.read = posix_read,
 	.append = posix_append,
 	.write_at = posix_write_at,
+	.allocate = posix_allocate,
 	.sync = posix_sync,
 	.close = posix_close,
 	.file_size = posix_file_size,

@@ -265,6 +265,20 @@ sim_write_at(LsmFile *base, uint64_t offset, const char *data, size_t len, LsmEr
 	return write_node(file, offset, data, len, err);
 }
 
+static bool
+sim_allocate(LsmFile *base, uint64_t offset, size_t len)
+{
+	SimFile *file = (SimFile *) base;
+	char *zeros = calloc(1, len);
+	bool done;
+
+	if (file->mode != LSM_OPEN_SHARED || offset != file->node->now.len)
+		broken("file \"%s\" cannot be allocated there", base->name);
+	done = zeros != NULL && write_node(file, offset, zeros, len, NULL) == LSM_OK;
+	free(zeros);
+	return done;
+}
+
 static LsmStatus
 sim_sync(LsmFile *base, LsmError *err)
 {
@@ -501,6 +515,7 @@ static const LsmEnvOps sim_ops = {
 	.read = sim_read,
 	.append = sim_append,
 	.write_at = sim_write_at,
+	.allocate = sim_allocate,
 	.sync = sim_sync,
 	.close = sim_close,
 	.file_size = sim_file_size,

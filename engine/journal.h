@@ -58,7 +58,7 @@ lsm_journal_copying(LsmJournal *journal)
 	return journal->ops->copying != NULL && journal->ops->copying(journal);
 }
 
-/* Standalone: log files in env's directory. */
-extern LsmJournal *lsm_journal_log_new(LsmEnv *env);
+/* Standalone: log files in env's directory, which grow by `step` bytes at a time (0: as they are written). */
+extern LsmJournal *lsm_journal_log_new(LsmEnv *env, size_t step);
 
 #endif

@@ -21,6 +21,7 @@ typedef struct LogJournal
 {
 	LsmJournal pub;
 	LsmEnv *env;
+	size_t step; /* a log grows by so much at a time; 0: as it is written */
 	LsmFile *file;
 	LsmLogWriter *log;
 	bool poisoned; /* its tail is unknown */
@@ -73,7 +74,7 @@ log_rotate(LsmJournal *journal, uint64_t new_number, uint64_t *position, LsmErro
 		}
 	}
 	lsm_file_name(name, LSM_FILE_LOG, new_number);
-	status = lsm_file_open(j->env, name, LSM_OPEN_CREATE, &file, err);
+	status = lsm_file_open(j->env, name, j->step > 0 ? LSM_OPEN_SHARED : LSM_OPEN_CREATE, &file, err);
 	if (status != LSM_OK)
 		return status;
 	status = lsm_log_writer_new(file, 0, &log, err);
@@ -87,6 +88,8 @@ log_rotate(LsmJournal *journal, uint64_t new_number, uint64_t *position, LsmErro
 		lsm_file_close(file);
 		return status;
 	}
+	if (j->step > 0)
+		lsm_log_allocate_ahead(log, j->step);
 	close_log(j);
 	j->file = file;
 	j->log = log;
@@ -250,7 +253,7 @@ static const LsmJournalOps log_ops = {
 };
 
 LsmJournal *
-lsm_journal_log_new(LsmEnv *env)
+lsm_journal_log_new(LsmEnv *env, size_t step)
 {
 	LogJournal *j = calloc(1, sizeof(LogJournal));
 
@@ -259,5 +262,6 @@ lsm_journal_log_new(LsmEnv *env)
 	j->pub.ops = &log_ops;
 	j->pub.concurrent = false;
 	j->env = env;
+	j->step = step;
 	return &j->pub;
 }

@@ -21,6 +21,8 @@ typedef struct LsmLogReader LsmLogReader;
  * call fails with LSM_POISONED.
  */
 extern LsmStatus lsm_log_writer_new(LsmFile *file, uint64_t length, LsmLogWriter **writer, LsmError *err);
+/* For a new file that was opened with LSM_OPEN_SHARED: it grows by `step` bytes at a time, zeros ahead of what is written. */
+extern void lsm_log_allocate_ahead(LsmLogWriter *writer, size_t step);
 extern void lsm_log_writer_free(LsmLogWriter *writer);
 /* One whole record (may be empty). */
 extern LsmStatus lsm_log_append(LsmLogWriter *writer, LsmSlice record, LsmError *err);
@@ -31,7 +33,7 @@ extern LsmStatus lsm_log_begin(LsmLogWriter *writer, LsmError *err);
 extern LsmStatus lsm_log_append_part(LsmLogWriter *writer, LsmSlice part, LsmError *err);
 extern LsmStatus lsm_log_end(LsmLogWriter *writer, LsmError *err);
 extern LsmStatus lsm_log_sync(LsmLogWriter *writer, LsmError *err);
-extern uint64_t lsm_log_length(const LsmLogWriter *writer); /* bytes in the file, all ended records included */
+extern uint64_t lsm_log_length(const LsmLogWriter *writer); /* bytes written, all ended records included */
 
 /*
  * Called for every stretch that is skipped: offset and bytes in the file, and why.  Without a call nothing is

@@ -69,6 +69,33 @@ lsm_log_walk_close(LsmLogWalk *walk)
 	walk->file = NULL;
 }
 
+LsmStatus
+lsm_log_written_end(LsmFile *file, uint64_t from, uint64_t *end, LsmError *err)
+{
+	char *buf = malloc(LSM_LOG_BLOCK_SIZE);
+	LsmStatus status;
+	size_t len;
+
+	if (buf == NULL)
+		return lsm_fail(err, LSM_NO_MEMORY, 0, file->name, from, "out of memory");
+	*end = from;
+	do
+	{
+		status = lsm_file_read(file, from, buf, LSM_LOG_BLOCK_SIZE, &len, err);
+		for (size_t i = len; status == LSM_OK && i > 0; i--)
+		{
+			if (buf[i - 1] != 0)
+			{
+				*end = from + i;
+				break;
+			}
+		}
+		from += len;
+	} while (status == LSM_OK && len > 0);
+	free(buf);
+	return status;
+}
+
 /* Bytes of data behind the header at p, as it claims. */
 static size_t
 fragment_data(const char *p)
@@ -145,13 +172,21 @@ judge(LsmLogWalk *walk, bool *torn, LsmError *err)
 	char *block = malloc(LSM_LOG_BLOCK_SIZE);
 	LsmStatus status;
 	bool stepping = true;
+	uint64_t written_end;
 
 	if (block == NULL)
 		return lsm_fail(err, LSM_NO_MEMORY, 0, walk->file->name, walk->good_end, "out of memory");
 	*torn = true;
+	status = lsm_log_written_end(walk->file, walk->good_end, &written_end, err);
+	if (status != LSM_OK)
+	{
+		free(block);
+		return status;
+	}
 	for (;; start += LSM_LOG_BLOCK_SIZE, from = 0)
 	{
 		bool bad_starts_here = false;
+		size_t written;
 		size_t len;
 
 		status = lsm_file_read(walk->file, start, block, LSM_LOG_BLOCK_SIZE, &len, err);
@@ -169,7 +204,9 @@ judge(LsmLogWalk *walk, bool *torn, LsmError *err)
 				break;
 			stepping = false;
 			bad_starts_here = true;
-			if (has_hole(block, from, len, start))
+			/* A length that rotted may reach into the zeros of a preallocated file: those are no hole. */
+			written = written_end < start + len ? (size_t) (written_end - start) : len;
+			if (written <= from || has_hole(block, from, written, start))
 				break;
 		}
 		/*

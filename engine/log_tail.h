@@ -29,4 +29,7 @@ extern LsmStatus lsm_log_walk_open(LsmLogWalk *walk, LsmEnv *env, const char *na
 extern LsmStatus lsm_log_walk_next(LsmLogWalk *walk, LsmSlice *record, LsmError *err);
 extern void lsm_log_walk_close(LsmLogWalk *walk);
 
+/* Where the zeros begin that a file ends with, at `from` at the earliest: what lies behind was never written. */
+extern LsmStatus lsm_log_written_end(LsmFile *file, uint64_t from, uint64_t *end, LsmError *err);
+
 #endif

@@ -12,6 +12,9 @@
  * LAST there and no empty fragment behind it, and the bytes of a streamed
  * record equal those of the same record written whole.
  *
+ * With lsm_log_allocate_ahead the file is longer than what is written.  Then a sync has
+ * the data to write but neither a new size nor new blocks; readers take the zeros for the end.
+ *
  * The trailer is never part of a payload: a fragment is opened only where its
  * header fits, behind the zeros otherwise.
  */
@@ -36,10 +39,12 @@
 struct LsmLogWriter
 {
 	LsmFile *file;
-	uint64_t length; /* bytes in the file */
-	char *out;       /* what follows them: finished fragments, then the open one */
-	size_t used;     /* bytes in out */
-	size_t open_at;  /* in out: header of the open fragment */
+	uint64_t length; /* bytes written to the file */
+	size_t step;     /* it is allocated by so much at a time; 0: it ends with what was written, by appending */
+	uint64_t allocated;
+	char *out;      /* what follows them: finished fragments, then the open one */
+	size_t used;    /* bytes in out */
+	size_t open_at; /* in out: header of the open fragment */
 	bool in_record;
 	bool first;           /* the open fragment is its record's first */
 	LsmStatus poisoned;   /* LSM_OK, or why no more may be written */
@@ -88,12 +93,36 @@ finish_fragment(LsmLogWriter *writer, bool last)
 	writer->first = false;
 }
 
+/* Room for what is gathered.  Whether there is any, the write will say. */
+static void
+allocate(LsmLogWriter *writer)
+{
+	const LsmEnvOps *ops = writer->file->env->ops;
+	uint64_t end = writer->length + writer->used;
+	size_t len;
+
+	if (end <= writer->allocated)
+		return;
+	len = (size_t) ((end - writer->allocated + writer->step - 1) / writer->step) * writer->step;
+	if (ops->allocate != NULL && ops->allocate(writer->file, writer->allocated, len))
+		writer->allocated += len;
+	else
+		writer->allocated = UINT64_MAX; /* not here, or not any more */
+}
+
 /* All that is gathered goes to the file; every fragment in it must be finished. */
 static LsmStatus
 write_out(LsmLogWriter *writer, LsmError *err)
 {
-	LsmStatus status = lsm_file_append(writer->file, writer->out, writer->used, err);
+	LsmStatus status;
 
+	if (writer->step == 0)
+		status = lsm_file_append(writer->file, writer->out, writer->used, err);
+	else
+	{
+		allocate(writer);
+		status = lsm_file_write_at(writer->file, writer->length, writer->out, writer->used, err);
+	}
 	if (status != LSM_OK)
 		return poison(writer, status);
 	writer->length += writer->used;
@@ -132,6 +161,12 @@ lsm_log_writer_new(LsmFile *file, uint64_t length, LsmLogWriter **result, LsmErr
 	}
 	*result = writer;
 	return LSM_OK;
+}
+
+void
+lsm_log_allocate_ahead(LsmLogWriter *writer, size_t step)
+{
+	writer->step = step;
 }
 
 void

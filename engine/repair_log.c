@@ -10,6 +10,7 @@
 
 #include "engine/batch.h"
 #include "engine/log.h"
+#include "engine/log_tail.h"
 
 typedef struct LogRepair
 {
@@ -83,11 +84,12 @@ read_log(LogRepair *r, LsmFile *file, LsmLogWriter *writer, uint64_t *last_seq, 
 	}
 	if (status == LSM_NOT_FOUND)
 	{
-		uint64_t size;
+		uint64_t end = lsm_log_end_offset(reader);
+		uint64_t written_end;
 
-		status = r->env->ops->file_size(r->env, r->name, &size, err);
-		if (status == LSM_OK && writer == NULL && !r->found && lsm_log_end_offset(reader) != size)
-			log_damage(r, lsm_log_end_offset(reader), size - lsm_log_end_offset(reader), "log does not end with a whole record");
+		status = lsm_log_written_end(file, end, &written_end, err);
+		if (status == LSM_OK && writer == NULL && !r->found && written_end != end)
+			log_damage(r, end, written_end - end, "log does not end with a whole record");
 	}
 	lsm_log_reader_free(reader);
 	return status;

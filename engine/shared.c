@@ -29,6 +29,7 @@ lsm_options_init(LsmOptions *options)
 	options->level0_slow = 12;
 	options->level0_stop = 24;
 	options->manifest_size = 4 << 20;
+	options->log_step = 1 << 20;
 	options->table_cache_size = 32 << 20;
 	options->table.block_size = 16 << 10;
 	options->table.restart_interval = 16;
@@ -53,6 +54,7 @@ lsm_options_init_leveldb(LsmOptions *options)
 	options->table.restart_spread = 0;
 	options->table.bloom_bits = 0;
 	options->table.compression = LSM_COMPRESS_SNAPPY;
+	options->log_step = 0;
 	options->flush_all_versions = true;
 }
 
@@ -71,6 +73,8 @@ usable(const LsmOptions *wanted)
 		o.memtable_slots = 2;
 	if (o.memtable_slots > LSM_MAX_SLOTS)
 		o.memtable_slots = LSM_MAX_SLOTS;
+	if (o.log_step > o.memtable_size)
+		o.log_step = o.memtable_size;
 	if (o.max_handles < 1)
 		o.max_handles = 1;
 	if (o.level_factor < 2)

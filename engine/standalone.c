@@ -65,7 +65,7 @@ lsm_open(LsmEnv *env, const LsmOptions *options, LsmDb **db, LsmError *err)
 	}
 	shared = lsm_shared_init(s->memory, options);
 	s->used = calloc((size_t) shared->options.max_handles, sizeof(bool));
-	s->journal = lsm_journal_log_new(env);
+	s->journal = lsm_journal_log_new(env, shared->options.log_step);
 	if (s->used == NULL || s->journal == NULL)
 	{
 		free_standalone(s);

@@ -19,10 +19,12 @@
 static void
 put_block_right(char *file, size_t end, LsmBlockHandle handle)
 {
-	char *contents = file + handle.offset;
+	char *contents;
 
-	if (lsm_handle_fits(handle, end))
-		lsm_put_fixed32(contents + handle.size + 1, lsm_crc32c_mask(lsm_crc32c(contents, handle.size + 1)));
+	if (!lsm_handle_fits(handle, end))
+		return;
+	contents = file + handle.offset;
+	lsm_put_fixed32(contents + handle.size + 1, lsm_crc32c_mask(lsm_crc32c(contents, handle.size + 1)));
 }
 
 /* All blocks that the entries of this one lead to. */

@@ -678,7 +678,7 @@ test_processes(void)
 
 	start_dir();
 	small_options(&options);
-	journal = lsm_journal_log_new(env);
+	journal = lsm_journal_log_new(env, 4096);
 	{
 		/* memory that the child shares */
 		size_t size = lsm_shared_size(&options);

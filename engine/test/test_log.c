@@ -8,7 +8,12 @@
  *   - Readers that share a file return every record once.
  *   - A reader goes on when its file has grown, however little at a time.
  *   - After a failed append or sync nothing is written any more.
+ *   - A file that is allocated ahead grows in steps, ends for readers where the records do, and goes on
+ *     without when the disk has no room for a step.
  */
+#include <errno.h>
+
+#include "engine/env_sim.h"
 #include "engine/test/log_file.h"
 
 /* Around a block's end: `left` bytes before it, then a record of len bytes, then a small one. */
@@ -267,10 +272,67 @@ test_known_bytes(void)
 	lsm_buf_free(&mem.data);
 }
 
+static void
+fail_on_damage(void *arg, uint64_t offset, uint64_t bytes, const char *why)
+{
+	(void) arg, (void) offset, (void) bytes, (void) why;
+	CHECK(false);
+}
+
+static uint64_t
+size_of(LsmEnv *env, const char *name)
+{
+	uint64_t size;
+
+	MUST(env->ops->file_size(env, name, &size, NULL), &(LsmError){0});
+	return size;
+}
+
+static void
+test_allocated_ahead(void)
+{
+	char bytes[3000];
+	LsmLogWriter *writer;
+	LsmLogReader *reader;
+	LsmSlice record;
+	LsmFile *file;
+	LsmEnv *env;
+	LsmError err;
+	int n = 0;
+
+	memset(bytes, 'b', sizeof(bytes));
+	MUST(lsm_env_sim_new(1, &env), &err);
+	MUST(lsm_file_open(env, "000003.log", LSM_OPEN_SHARED, &file, &err), &err);
+	MUST(lsm_log_writer_new(file, 0, &writer, &err), &err);
+	lsm_log_allocate_ahead(writer, 4096);
+	CHECK(size_of(env, "000003.log") == 0);
+	MUST(lsm_log_append(writer, lsm_slice(bytes, 100), &err), &err);
+	CHECK(size_of(env, "000003.log") == 4096);
+	MUST(lsm_log_append(writer, lsm_slice(bytes, 3000), &err), &err);
+	CHECK(size_of(env, "000003.log") == 4096 && lsm_log_length(writer) == 100 + 3000 + 2 * HEADER);
+	/* the next operation allocates: without that there is still room for the record itself */
+	lsm_env_sim_set_fault(env, 1, ENOSPC, false);
+	MUST(lsm_log_append(writer, lsm_slice(bytes, 3000), &err), &err);
+	CHECK(lsm_env_sim_faults(env) == 1);
+	MUST(lsm_log_append(writer, lsm_slice(bytes, 1), &err), &err);
+	MUST(lsm_log_sync(writer, &err), &err);
+	CHECK(lsm_log_length(writer) == 6101 + 4 * HEADER);
+
+	MUST(lsm_log_reader_new(file, 0, fail_on_damage, NULL, &reader, &err), &err);
+	while (lsm_log_read(reader, &record, &err) == LSM_OK)
+		n++;
+	CHECK(n == 4 && lsm_log_end_offset(reader) == lsm_log_length(writer));
+	lsm_log_reader_free(reader);
+	lsm_log_writer_free(writer);
+	lsm_file_close(file);
+	lsm_env_sim_free(env);
+}
+
 int
 main(int argc, char **argv)
 {
 	start_log_test(argc, argv);
+	test_allocated_ahead();
 	test_known_bytes();
 	test_boundaries();
 	test_random_series();
