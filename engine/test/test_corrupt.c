@@ -283,6 +283,7 @@ make_store(Store *store, LsmCompression compression)
 	store->options.max_handles = 2;
 	store->options.memtable_slots = 2;
 	store->options.memtable_size = 65536;
+	store->options.log_step = 512; /* with zeros behind the last record, but few: each is a case */
 	store->options.block_cache_size = 16384;
 	store->options.file_size = 1500;
 	store->options.level1_size = 1 << 20;
