@@ -242,30 +242,37 @@ grow(Tree *tree, LsmSlice group, int depth, uint32 hash)
 	}
 }
 
+/* Deletes what lies between tree->lower and upper; false if there was nothing. */
+static bool
+delete_range(Tree *tree)
+{
+	StringInfoData key;
+	bool any = false;
+
+	initStringInfo(&key);
+	begin_range(tree);
+	for (LsmScan *at = tree->cursor->scan; at->valid; lsm_scan_next(at))
+	{
+		resetStringInfo(&key);
+		appendBinaryStringInfo(&key, at->key.data, (int) at->key.len);
+		lsm_scan_release(at);
+		view_writer_put(&tree->writer, lsm_slice(key.data, key.len), NULL);
+		any = true;
+		CHECK_FOR_INTERRUPTS();
+	}
+	end_range(tree);
+	pfree(key.data);
+	return any;
+}
+
 /* A node that had children has none any more. */
 static void
 cut(Tree *tree, LsmSlice group, int depth, uint32 hash)
 {
 	for (int below = depth + 1; below <= MAX_DEPTH; below++)
 	{
-		StringInfoData key;
-		bool any = false;
-
-		initStringInfo(&key);
 		range_of_nodes(tree, group, depth, hash, below);
-		begin_range(tree);
-		for (LsmScan *at = tree->cursor->scan; at->valid; lsm_scan_next(at))
-		{
-			resetStringInfo(&key);
-			appendBinaryStringInfo(&key, at->key.data, (int) at->key.len);
-			lsm_scan_release(at);
-			view_writer_put(&tree->writer, lsm_slice(key.data, key.len), NULL);
-			any = true;
-			CHECK_FOR_INTERRUPTS();
-		}
-		end_range(tree);
-		pfree(key.data);
-		if (!any)
+		if (!delete_range(tree))
 			break;
 	}
 }
@@ -573,6 +580,27 @@ view_tree_apply(const View *view, ViewReduce *reduce, ViewChanges *changes, Snap
 		touch(&tree, 0, 0, &changes->array[first], i - first);
 		CHECK_FOR_INTERRUPTS();
 	}
+	return compute(&tree);
+}
+
+ErrorData *
+view_tree_clear(const View *view, ViewReduce *reduce, Snapshot snapshot, ViewProgress *progress)
+{
+	static const char kinds[] = {DOCSTORE_KEY_VIEW, DOCSTORE_KEY_PARTIAL};
+	LsmSlice nothing = {"", 0};
+	Tree tree;
+
+	init(&tree, view, reduce, snapshot, progress);
+	for (int i = 0; i < lengthof(kinds); i++)
+	{
+		start_key(&tree, &tree.lower, kinds[i], nothing);
+		start_key(&tree, &tree.upper, kinds[i], nothing);
+		(void) view_key_behind(&tree.upper);
+		(void) delete_range(&tree);
+	}
+	progress->groups = 0;
+	if (view->rows->nkeys == 0)
+		(void) add_node(&tree, nothing, 0, 0, 0);
 	return compute(&tree);
 }
 

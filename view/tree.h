@@ -31,6 +31,8 @@
  */
 extern ErrorData *view_tree_apply(const View *view, ViewReduce *reduce, ViewChanges *changes, Snapshot snapshot,
 								  ViewProgress *progress);
+/* Takes away all results, because there are no rows any more. */
+extern ErrorData *view_tree_clear(const View *view, ViewReduce *reduce, Snapshot snapshot, ViewProgress *progress);
 /*
  * Makes results of rows that have none: of the next groups behind progress->next_group, which moves; progress->reduced: that were
  * all.

@@ -224,31 +224,54 @@ prepared_reduce(Batch *batch)
 
 /* ---- one batch ---- */
 
+/* The rows of a collection go, all at once. */
+static void
+purge(Batch *batch, int collection)
+{
+	StringInfoData from;
+
+	initStringInfo(&from);
+	(void) view_write_purge(batch->view, batch->progress.storages[collection], batch->snapshot, &batch->progress.rows, &from, NULL);
+	pfree(from.data);
+}
+
+/* The same in pieces, with what that means to their groups. */
+static void
+purge_and_reduce(Batch *batch, int collection)
+{
+	StringInfoData from;
+	bool more;
+
+	initStringInfo(&from);
+	do
+	{
+		MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "docstore purge", ALLOCSET_DEFAULT_SIZES);
+		MemoryContext old = MemoryContextSwitchTo(context);
+		ViewChanges changes = {0};
+
+		more = view_write_purge(batch->view, batch->progress.storages[collection], batch->snapshot, &batch->progress.rows, &from, &changes);
+		MemoryContextSwitchTo(old);
+		/* What a fault says must stay. */
+		if (batch->fault == NULL)
+			batch->fault = view_tree_apply(batch->view, prepared_reduce(batch), &changes, batch->snapshot, &batch->progress);
+		MemoryContextDelete(context);
+	} while (more);
+	pfree(from.data);
+}
+
 /* Takes a collection's rows away because its storage is gone; a new one may be in its place. */
 static void
 replace_storage(Batch *batch, int collection)
 {
 	if (batch->progress.storages[collection] != 0)
 	{
-		StringInfoData from;
-		bool more;
-
-		initStringInfo(&from);
-		do
-		{
-			MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "docstore purge", ALLOCSET_DEFAULT_SIZES);
-			MemoryContext old = MemoryContextSwitchTo(context);
-			ViewChanges changes = {0};
-
-			more = view_write_purge(batch->view, batch->progress.storages[collection], batch->snapshot, &batch->progress.rows, &from,
-									batch->view->reduce != NULL ? &changes : NULL);
-			MemoryContextSwitchTo(old);
-			/* What a fault says must stay. */
-			if (batch->view->reduce != NULL && batch->fault == NULL)
-				batch->fault = view_tree_apply(batch->view, prepared_reduce(batch), &changes, batch->snapshot, &batch->progress);
-			MemoryContextDelete(context);
-		} while (more);
-		pfree(from.data);
+		/* Where nothing stays, groups need not be told row by row. */
+		if (batch->view->reduce == NULL || batch->progress.ncollections == 1)
+			purge(batch, collection);
+		else
+			purge_and_reduce(batch, collection);
+		if (batch->view->reduce != NULL && batch->progress.ncollections == 1 && batch->fault == NULL)
+			batch->fault = view_tree_clear(batch->view, prepared_reduce(batch), batch->snapshot, &batch->progress);
 		forget_errors(batch, collection);
 	}
 	batch->progress.storages[collection] = batch->storages[collection];
