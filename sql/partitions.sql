@@ -65,7 +65,27 @@ EXECUTE change('n2');
 DROP TRIGGER speak ON late;
 EXECUTE change('n2');
 
+-- Transition tables of the root: PostgreSQL collects no rows of foreign partitions, and says so.
+CREATE FUNCTION collected() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	RAISE NOTICE '% %', TG_OP, (SELECT array_agg(r::text ORDER BY r.id) FROM rows r);
+	RETURN NULL;
+END $$;
+CREATE TRIGGER inserted AFTER INSERT ON parts REFERENCING NEW TABLE AS rows FOR EACH STATEMENT EXECUTE FUNCTION collected();
+CREATE TRIGGER changed AFTER UPDATE ON parts REFERENCING OLD TABLE AS rows FOR EACH STATEMENT EXECUTE FUNCTION collected();
+CREATE TRIGGER gone AFTER DELETE ON parts REFERENCING OLD TABLE AS rows FOR EACH STATEMENT EXECUTE FUNCTION collected();
+INSERT INTO parts VALUES ('u7', '7'), ('u8', '8');
+INSERT INTO parts VALUES ('u9', '9'), ('b9', '9');
+UPDATE parts SET doc = '0' WHERE id IN ('u7', 'nothing');
+UPDATE parts SET doc = '0' WHERE id = 'n2';
+UPDATE parts SET doc = '0' WHERE id > 'n';
+DELETE FROM parts WHERE id = 'n2';
+DELETE FROM parts WHERE id = 'u8';
+-- (a statement about the partition itself has none)
+UPDATE late SET doc = '0' WHERE id = 'n2' RETURNING id, doc;
+SELECT id, doc FROM parts WHERE id > 'n' ORDER BY id;
+
 SET client_min_messages = warning;
 SELECT docstore.drop_collection('early', true), docstore.drop_collection('late', true);
 DROP TABLE parts, numbers;
-DROP FUNCTION speak;
+DROP FUNCTION speak, collected;
