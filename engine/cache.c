@@ -20,6 +20,11 @@
  * own blocks before it comes to them again, nor what others use, and finds the
  * same part of its blocks each time; what nobody asks for gives way after two or
  * three scans.
+ *
+ * A block that is larger than a frame lies in pieces, each a frame with a key of
+ * its own, all in the partition of the block.  The last piece is the first that is
+ * shorter than a frame.  Pieces are pushed out one by one: a block of which one is
+ * missing is not there, and gets no credit, so that the others go, too.
  */
 #include "engine/cache.h"
 
@@ -30,6 +35,10 @@
 #define NONE (-1)
 #define MAX_CREDIT 3
 #define MAX_FRAMES ((size_t) 1 << 24) /* a partition; times partitions it fits a pin's int */
+
+/* In the key of a piece: file | LARGE, offset * MAX_PIECES + number. */
+#define LARGE ((uint64_t) 1 << 63)
+#define MAX_PIECES 64
 
 typedef struct Frame
 {
@@ -206,6 +215,57 @@ lsm_cache_get(LsmCache *cache, LsmEnv *env, uint64_t file, uint64_t offset, LsmC
 	return i != NONE;
 }
 
+static uint64_t
+piece_key(uint64_t offset, int piece)
+{
+	return offset * MAX_PIECES + (uint64_t) piece;
+}
+
+static int
+lookup_piece(LsmCache *cache, int partition, uint64_t file, uint64_t offset, int piece)
+{
+	uint64_t key = piece_key(offset, piece);
+
+	return lookup(cache, partition, hash_block(file | LARGE, key), file | LARGE, key);
+}
+
+bool
+lsm_cache_get_large(LsmCache *cache, LsmEnv *env, uint64_t file, uint64_t offset, LsmBuf *block)
+{
+	int partition = (int) (hash_block(file, offset) % LSM_NUM_CACHE_PARTITIONS);
+	Partition *part = &cache->partitions[partition];
+	Frame *frames = frames_of(cache, partition);
+	int found[MAX_PIECES];
+	int n = 0;
+	bool whole = false;
+	bool copied = true;
+
+	lsm_lock(env, LSM_LOCK_CACHE + partition, LSM_SHARED);
+	while (!whole && n < MAX_PIECES && (found[n] = lookup_piece(cache, partition, file, offset, n)) != NONE)
+		whole = frames[found[n++]].len < cache->frame_size;
+	for (int i = 0; whole && i < n; i++)
+	{
+		atomic_fetch_add_explicit(&frames[found[i]].pins, 1, memory_order_relaxed);
+		atomic_store_explicit(&frames[found[i]].credit, MAX_CREDIT, memory_order_relaxed);
+	}
+	lsm_unlock(env, LSM_LOCK_CACHE + partition);
+	if (!whole)
+		return false;
+	/* The miss that lsm_cache_get has counted was none. */
+	atomic_fetch_add_explicit(&part->hits, 1, memory_order_relaxed);
+	atomic_fetch_sub_explicit(&part->misses, 1, memory_order_relaxed);
+
+	for (int i = 0; i < n; i++)
+	{
+		const char *piece = block_of(cache, partition, found[i]);
+		size_t len = frames[found[i]].len;
+
+		copied = copied && (i == 0 ? lsm_buf_set(block, piece, len) : lsm_buf_append(block, piece, len));
+		atomic_fetch_sub_explicit(&frames[found[i]].pins, 1, memory_order_release);
+	}
+	return copied;
+}
+
 void
 lsm_cache_unpin(LsmCache *cache, LsmEnv *env, LsmCachePin *pin)
 {
@@ -285,6 +345,46 @@ take_frame(LsmCache *cache, int partition, bool hot)
 	return NONE;
 }
 
+/* Fills a frame and links it. */
+static void
+fill_frame(LsmCache *cache, int partition, int i, uint64_t file, uint64_t offset, LsmSlice data)
+{
+	Frame *frame = &frames_of(cache, partition)[i];
+
+	memcpy(block_of(cache, partition, i), data.data, data.len);
+	frame->file = file;
+	frame->offset = offset;
+	frame->len = (uint32_t) data.len;
+	atomic_store_explicit(&frame->credit, 1, memory_order_relaxed);
+	link_frame(cache, partition, i, bucket_of(cache, partition, hash_block(file, offset) >> 8));
+}
+
+static void
+put_large(LsmCache *cache, LsmEnv *env, uint64_t file, uint64_t offset, LsmSlice block, bool hot)
+{
+	int partition = (int) (hash_block(file, offset) % LSM_NUM_CACHE_PARTITIONS);
+	size_t n = block.len / cache->frame_size + 1;
+
+	/* Not at the cost of most others. */
+	if (n > MAX_PIECES || n > (size_t) cache->nframes / 4)
+		return;
+	lsm_lock(env, LSM_LOCK_CACHE + partition, LSM_EXCLUSIVE);
+	for (size_t piece = 0; piece < n; piece++)
+	{
+		size_t from = piece * cache->frame_size;
+		size_t len = block.len - from < cache->frame_size ? block.len - from : cache->frame_size;
+		int i;
+
+		if (lookup_piece(cache, partition, file, offset, (int) piece) != NONE)
+			continue;
+		i = take_frame(cache, partition, hot);
+		if (i == NONE)
+			break;
+		fill_frame(cache, partition, i, file | LARGE, piece_key(offset, (int) piece), lsm_slice(block.data + from, len));
+	}
+	lsm_unlock(env, LSM_LOCK_CACHE + partition);
+}
+
 void
 lsm_cache_put(LsmCache *cache, LsmEnv *env, uint64_t file, uint64_t offset, LsmSlice block, bool hot)
 {
@@ -293,20 +393,14 @@ lsm_cache_put(LsmCache *cache, LsmEnv *env, uint64_t file, uint64_t offset, LsmS
 	int i;
 
 	if (block.len > cache->frame_size)
+	{
+		put_large(cache, env, file, offset, block, hot);
 		return;
+	}
 	lsm_lock(env, LSM_LOCK_CACHE + partition, LSM_EXCLUSIVE);
 	/* Somebody else may have read the same block meanwhile. */
 	if (lookup(cache, partition, hash, file, offset) == NONE && (i = take_frame(cache, partition, hot)) != NONE)
-	{
-		Frame *frame = &frames_of(cache, partition)[i];
-
-		memcpy(block_of(cache, partition, i), block.data, block.len);
-		frame->file = file;
-		frame->offset = offset;
-		frame->len = (uint32_t) block.len;
-		atomic_store_explicit(&frame->credit, 1, memory_order_relaxed);
-		link_frame(cache, partition, i, bucket_of(cache, partition, hash >> 8));
-	}
+		fill_frame(cache, partition, i, file, offset, block);
 	lsm_unlock(env, LSM_LOCK_CACHE + partition);
 }
 
@@ -320,7 +414,7 @@ lsm_cache_forget(LsmCache *cache, LsmEnv *env, uint64_t file)
 
 		lsm_lock(env, LSM_LOCK_CACHE + partition, LSM_EXCLUSIVE);
 		for (int i = 0; i < part->fresh; i++)
-			if (frames[i].linked && frames[i].file == file && !pinned(&frames[i]))
+			if (frames[i].linked && (frames[i].file & ~LARGE) == file && !pinned(&frames[i]))
 			{
 				unlink_frame(cache, partition, i);
 				frames[i].next = part->free;

@@ -1,9 +1,10 @@
 /*
  * cache.h - uncompressed blocks in shared memory, keyed by (file number, offset).
  *
- * Frames of one size; a block that is larger is not cached.  Partitioned by
- * hash, a lock each, clock replacement within a partition.  A pinned frame
- * stays; pins last for one engine call only, so a process never leaves one.
+ * Frames of one size; a block that is larger lies in several, up to a bound, and is
+ * copied out of them.  Partitioned by hash, a lock each, clock replacement within a
+ * partition.  A pinned frame stays; pins last for one engine call only, so a
+ * process never leaves one.
  */
 #ifndef LSM_CACHE_H
 #define LSM_CACHE_H
@@ -22,8 +23,10 @@ typedef struct LsmCachePin
 	int frame;      /* -1: none */
 } LsmCachePin;
 
-/* true and a pinned block, or false. */
+/* true and a pinned block, or false: also for one that is larger than a frame. */
 extern bool lsm_cache_get(LsmCache *cache, LsmEnv *env, uint64_t file, uint64_t offset, LsmCachePin *pin);
+/* For what lsm_cache_get has not found: true and a copy of a block that is larger than a frame, or false. */
+extern bool lsm_cache_get_large(LsmCache *cache, LsmEnv *env, uint64_t file, uint64_t offset, LsmBuf *block);
 /*
  * Puts a copy in if it fits and there is a frame to take.  A `hot` block gets any
  * that is not pinned; one that is not (a scan's) stays out when what it would push

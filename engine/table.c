@@ -327,6 +327,12 @@ fetch_block(LsmTable *table, LsmBlockHandle handle, Block *block, LsmError *err)
 		block->contents = block->pin.block;
 		return LSM_OK;
 	}
+	if (table->cache != NULL && lsm_cache_get_large(table->cache, table->env, table->number, handle.offset, &block->plain))
+	{
+		lsm_read_counts.blocks_cached++;
+		block->contents = lsm_buf_slice(&block->plain);
+		return LSM_OK;
+	}
 	lsm_read_counts.blocks_read++;
 	status = lsm_block_read(table->file, table->end, handle, &block->stored, &block->plain, &block->contents, err);
 	if (status == LSM_OK && table->cache != NULL)

@@ -96,6 +96,12 @@ read_block(TableIter *self, LsmBlockHandle handle, LsmSlice *contents)
 		*contents = lsm_buf_slice(&self->plain);
 		return copied ? LSM_OK : lsm_table_no_memory(table, &self->pub.err);
 	}
+	if (table->cache != NULL && lsm_cache_get_large(table->cache, table->env, table->number, handle.offset, &self->plain))
+	{
+		lsm_read_counts.blocks_cached++;
+		*contents = lsm_buf_slice(&self->plain);
+		return LSM_OK;
+	}
 	lsm_read_counts.blocks_read++;
 	status = fill_window(self, handle);
 	if (status == LSM_OK)

@@ -158,6 +158,70 @@ test_basics(void)
 	CHECK(lsm_cache_footprint(1 << 20, 4096) < (1 << 20) + (1 << 16));
 }
 
+static bool
+has_large(LsmCache *cache, uint64_t file, uint64_t offset, LsmSlice expected)
+{
+	LsmBuf buf = {0};
+	bool found = lsm_cache_get_large(cache, env, file, offset, &buf);
+
+	if (found)
+		CHECK(lsm_slice_compare(lsm_buf_slice(&buf), expected) == 0);
+	lsm_buf_free(&buf);
+	return found;
+}
+
+/* Larger than a frame: whole, whatever its size, or not there. */
+static void
+test_large(void)
+{
+	LsmCache *cache = new_cache(64);
+	static char bytes[70 * FRAME];
+	LsmCacheStats before, after;
+	LsmCachePin pin;
+	int there = 0;
+
+	for (size_t i = 0; i < sizeof(bytes); i++)
+		bytes[i] = (char) (i * 7 + i / 251);
+	for (size_t len = FRAME + 1; len <= 5 * FRAME; len += FRAME / 2 - 1)
+	{
+		LsmSlice block = lsm_slice(bytes + len % 13, len);
+
+		CHECK(!has_large(cache, 1, len, block));
+		lsm_cache_put(cache, env, 1, len, block, true);
+		before = stats_of(cache);
+		CHECK(!lsm_cache_get(cache, env, 1, len, &pin) && has_large(cache, 1, len, block));
+		after = stats_of(cache);
+		CHECK(after.hits == before.hits + 1 && after.misses == before.misses);
+		CHECK(!has_large(cache, 2, len, block) && !has_large(cache, 1, len + 1, block));
+		/* again: no more frames */
+		lsm_cache_put(cache, env, 1, len, block, true);
+		CHECK(stats_of(cache).used == after.used);
+	}
+	lsm_cache_put(cache, env, 1, 1 << 20, lsm_slice(bytes, 2 * FRAME), true);
+	CHECK(has_large(cache, 1, 1 << 20, lsm_slice(bytes, 2 * FRAME)));
+	/* more than a quarter of a partition */
+	lsm_cache_put(cache, env, 1, 1 << 21, lsm_slice(bytes, 16 * FRAME), true);
+	CHECK(!has_large(cache, 1, 1 << 21, lsm_slice(bytes, 16 * FRAME)));
+	lsm_cache_forget(cache, env, 1);
+	CHECK(stats_of(cache).used == 0 && !has_large(cache, 1, 1 << 20, lsm_slice(bytes, 2 * FRAME)));
+	free(cache);
+
+	/* Others push pieces out: what is found is whole, and once nobody asks for any, all go. */
+	cache = new_cache(32);
+	for (uint64_t i = 0; i < 2000; i++)
+	{
+		lsm_cache_put(cache, env, 1, i % 37, lsm_slice(bytes + i % 37, 3 * FRAME + i % 37), i % 3 != 0);
+		put(cache, 2, i, true);
+		there += has_large(cache, 1, i * 5 % 37, lsm_slice(bytes + i * 5 % 37, 3 * FRAME + i * 5 % 37));
+	}
+	CHECK(there > 100);
+	for (uint64_t i = 0; i < 200 * PARTITIONS; i++)
+		put(cache, 3, i, true);
+	for (uint64_t i = 0; i < 37; i++)
+		CHECK(!has_large(cache, 1, i, lsm_slice(bytes + i, 3 * FRAME + i)));
+	free(cache);
+}
+
 static void
 test_pins(const uint64_t *near)
 {
@@ -483,6 +547,7 @@ main(int argc, char **argv)
 		return 1;
 	MUST(lsm_env_posix_open(dir, &env, &err), &err);
 	test_basics();
+	test_large();
 	find_neighbours(near, 20);
 	test_pins(near);
 	test_clock(near, 20);
