@@ -45,12 +45,16 @@ typedef enum Final
 	FINAL_ABORTED
 } Final;
 
-#define CACHE_SIZE 256
-static struct
+/* Outcomes of neighbouring transactions, a bit each: documents that lie together were often written together. */
+#define GROUP_SIZE 64
+#define NUM_GROUPS 1024
+typedef struct Outcomes
 {
-	uint64 xid;
-	Final final;
-} cache[CACHE_SIZE];
+	uint64 number; /* of ids from number * GROUP_SIZE on */
+	uint64 known;
+	uint64 committed;
+} Outcomes;
+static Outcomes outcomes[NUM_GROUPS];
 
 /* For compaction: ids below are over, and seen by every snapshot. */
 static uint64 horizon;
@@ -102,12 +106,30 @@ ask_commit_log(TransactionId xid)
 	}
 }
 
+/* The same, remembered if it is final. */
 static Final
-look_up(uint64 xid)
+ask_and_keep(Outcomes *group, uint64 xid)
+{
+	uint64 bit = UINT64CONST(1) << (xid % GROUP_SIZE);
+	Final final = ask_commit_log((TransactionId) xid);
+
+	if (final == FINAL_NONE)
+		return final;
+	group->known |= bit;
+	if (final == FINAL_COMMITTED)
+		group->committed |= bit;
+	return final;
+}
+
+/* Asks for an id, and if more of its group have been asked for before, for all of them: only the first costs the locks. */
+static Final
+look_up(Outcomes *group, uint64 xid)
 {
 	MemoryContext context = CurrentMemoryContext;
 	volatile Final final = FINAL_UNKNOWN;
 	FullTransactionId next = ReadNextFullTransactionId();
+	bool others = group->known != 0;
+	uint64 oldest;
 	uint32 holdoff;
 
 	/* Never handed out: what it wrote cannot have been committed. */
@@ -115,11 +137,20 @@ look_up(uint64 xid)
 		return FINAL_ABORTED;
 	LWLockAcquire(XactTruncationLock, LW_SHARED);
 	holdoff = InterruptHoldoffCount;
-	if (xid >= widen(docstore_oldest_clog_xid(), next))
+	oldest = widen(docstore_oldest_clog_xid(), next);
+	if (xid >= oldest)
 	{
 		PG_TRY();
 		{
-			final = ask_commit_log((TransactionId) xid);
+			final = ask_and_keep(group, xid);
+			if (others)
+			{
+				uint64 end = Min((group->number + 1) * GROUP_SIZE, U64FromFullTransactionId(next));
+
+				for (uint64 id = Max(group->number * GROUP_SIZE, oldest); id < end; id++)
+					if ((group->known & UINT64CONST(1) << (id % GROUP_SIZE)) == 0)
+						(void) ask_and_keep(group, id);
+			}
 		}
 		PG_CATCH();
 		{
@@ -145,18 +176,18 @@ look_up(uint64 xid)
 static Final
 outcome_of(uint64 xid)
 {
-	int slot = (int) (xid % CACHE_SIZE);
-	Final final;
+	uint64 number = xid / GROUP_SIZE;
+	uint64 bit = UINT64CONST(1) << (xid % GROUP_SIZE);
+	Outcomes *group = &outcomes[number % NUM_GROUPS];
 
-	if (cache[slot].xid == xid)
-		return cache[slot].final;
-	final = look_up(xid);
-	if (final == FINAL_COMMITTED || final == FINAL_ABORTED)
+	if (group->number != number)
 	{
-		cache[slot].xid = xid;
-		cache[slot].final = final;
+		group->number = number;
+		group->known = group->committed = 0;
 	}
-	return final;
+	if (group->known & bit)
+		return (group->committed & bit) ? FINAL_COMMITTED : FINAL_ABORTED;
+	return look_up(group, xid);
 }
 
 /* Of a transaction that is known to be over. */

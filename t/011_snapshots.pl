@@ -60,5 +60,42 @@ $node->safe_psql('postgres', 'CREATE DATABASE copy');
 $node->command_ok([ 'pg_restore', '-h', $node->host, '-p', $node->port, '-d', 'copy', $dump ], 'pg_restore');
 is($node->safe_psql('copy', $sums =~ s/sum\(doc::int\), sum\(n\)/sum(coalesce(doc::int, 0) + coalesce(n, 0))/r), '501|1248505', 'documents and rows agree in the dump');
 
+# Documents of many transactions, whose ids stay beside them because of an old snapshot.  What one session has learned of
+# transactions that ran meanwhile does not keep it from seeing how they ended.
+my $old = $node->background_psql('postgres');
+$old->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM docs');
+$node->safe_psql('postgres', q{SELECT docstore.create_collection('mixed')});
+my @running = map { $node->background_psql('postgres') } 1 .. 4;
+my $reader = $node->background_psql('postgres');
+my $counts = q{SELECT count(*), count(*) FILTER (WHERE doc = '"open"'), count(*) FILTER (WHERE doc = '"aborted"') FROM mixed};
+for my $i (0 .. $#running)
+{
+	$running[$i]->query_safe("BEGIN; INSERT INTO mixed VALUES ('r$i', '\"open\"')");
+	$node->safe_psql('postgres', qq{
+		DO \$\$
+		BEGIN
+			FOR i IN 1 .. 60 LOOP
+				INSERT INTO mixed VALUES ('$i/' || i, CASE WHEN i % 3 = 0 THEN '"aborted"' ELSE '"done"' END::jsonb);
+				IF i % 3 = 0 THEN ROLLBACK; ELSE COMMIT; END IF;
+			END LOOP;
+		END \$\$});
+}
+is($reader->query_safe($counts), '160|0|0', 'running and aborted ones are not seen');
+is($reader->query_safe($counts), '160|0|0', 'not the second time, either');
+$node->safe_psql('postgres', 'SELECT docstore.flush()');
+is($reader->query_safe($counts), '160|0|0', 'nor in a table');
+is($reader->query_safe($counts), '160|0|0', 'nor the second time there');
+$running[0]->query_safe('COMMIT');
+$running[1]->query_safe('ROLLBACK');
+is($reader->query_safe($counts), '161|1|0', 'one has been committed');
+$running[2]->query_safe('COMMIT');
+$node->safe_psql('postgres', 'SELECT docstore.compact()');
+is($reader->query_safe($counts), '162|2|0', 'and another one');
+$running[3]->query_safe('ROLLBACK');
+$old->query_safe('COMMIT');
+$node->safe_psql('postgres', 'SELECT docstore.compact()');
+is($reader->query_safe($counts), '162|2|0', 'and that was all');
+$_->quit for @running, $reader, $old;
+
 $node->stop;
 done_testing();
