@@ -26,9 +26,10 @@ row() { # what, unit (s, /s, MB), target; the pairs are in $WORK/docs and $WORK/
 figure() { median | awk '{ printf $1 < 1 ? "%.3f" : $1 < 100 ? "%.2f" : "%.0f", $1 }'; }
 # Both measured in turns, into $WORK/docs and $WORK/heap.
 both() { # function with arguments; TABLE is set to docs or heap
-	local i
+	local i order=(docs heap)
 	: >"$WORK/docs" && : >"$WORK/heap"
 	for ((i = 0; i < RUNS; i++)); do
-		for TABLE in docs heap; do "$@" >>"$WORK/$TABLE"; done
+		for TABLE in "${order[@]}"; do "$@" >>"$WORK/$TABLE"; done
+		order=("${order[1]}" "${order[0]}") # neither always goes first
 	done
 }
