@@ -19,6 +19,7 @@ docstore.flush_delay = 0
 restart_after_crash = on
 wal_writer_delay = 10s
 wal_writer_flush_after = 0
+wal_buffers = 16MB
 autovacuum = off
 });
 $node->start;

@@ -21,6 +21,7 @@ fsync = on
 wal_sync_method = open_datasync
 wal_writer_delay = 10s
 wal_writer_flush_after = 0
+wal_buffers = 16MB
 autovacuum = off
 });
 my $seed = $ENV{DOCSTORE_CRASH_SEED} || int(rand(1 << 30));

@@ -26,6 +26,7 @@ shared_preload_libraries = 'docstore'
 restart_after_crash = on
 wal_writer_delay = 10s
 wal_writer_flush_after = 0
+wal_buffers = 16MB
 deadlock_timeout = 100ms
 log_statement = none
 $how{settings}});
