@@ -259,6 +259,7 @@ for my $progress ('documents > 10000', 'documents >= 60000', 'groups > 1000')
 {
 	my $row = "FROM docstore.view_progress p JOIN docstore.view_index USING (storage_id) WHERE view = 'slow'";
 	next unless $node->poll_query_until('postgres', "SELECT built OR $progress $row");
+	is($node->safe_psql('postgres', "SELECT count(*) $row AND built AND NOT reduced"), '0', "$progress: not readable before all is reduced");
 	last if $node->safe_psql('postgres', "SELECT built $row") eq 't';
 	$killed++;
 	if ($killed % 2)

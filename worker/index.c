@@ -565,7 +565,8 @@ docstore_index_batch(ViewIndexing *indexed)
 		pause_view(&batch, fault);
 	switching = indexed->ready && !more;
 
-	batch.progress.built = before.built || (!building && batch.progress.scanned != 0 && batch.progress.position >= batch.progress.scanned);
+	batch.progress.built = before.built || (batch.progress.scanned != 0 && batch.progress.position >= batch.progress.scanned &&
+											(batch.view->reduce == NULL || batch.progress.reduced));
 	if (before.paused)
 		view_progress_pause(batch.view->storage, NULL);
 	if (scanning || building || switching || batch.ndocs > 0 || batch.replaced || batch.progress.built != before.built ||
