@@ -59,6 +59,11 @@ SELECT try('SELECT sku, sum(n)::bigint AS n, public.how_many(qty) AS qty FROM re
 CREATE AGGREGATE plus(bigint) (sfunc = int8pl, stype = bigint);
 SELECT try('SELECT qty + 1 AS qty, sum(n)::bigint AS n FROM results GROUP BY 1', 'SELECT (doc->>''qty'')::bigint AS qty, 1::bigint AS n FROM docs');
 
+-- Floating point numbers that cancel each other out are no reason to refuse.
+BEGIN;
+SELECT try('SELECT sku, sum(n) AS n FROM results GROUP BY sku', 'SELECT doc->>''sku'' AS sku, (CASE WHEN (doc->>''qty'')::int > 30 THEN -1 ELSE 1 END * (((doc->>''qty'')::int + 29) % 30 + 0.1))::float4 AS n FROM docs');
+ROLLBACK;
+
 -- And one that is right.
 SELECT try('SELECT sku, public.plus(n) AS n, coalesce(max(qty), 0) AS qty FROM results GROUP BY sku', key => 'sku DESC',
 	finalize => 'SELECT qty AS most, n, sku, qty::numeric / n > 5 AS many FROM results');
