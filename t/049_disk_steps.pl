@@ -88,10 +88,11 @@ sub begin
 }
 sub end { my ($session) = @_; eval { $session->{run}->kill_kill; $session->{run}->finish } }
 
+# (Before a step is after the one before it.)
 my @table = ('create ldb', 'write ldb', 'sync ldb', 'syncdir *', 'write MANIFEST', 'sync MANIFEST');
 for my $step (@table)
 {
-	for my $when ('before', 'after')
+	for my $when ($step =~ /create/ ? ('before', 'after') : 'after')
 	{
 		change();
 		$disk->rule("$step $when 1 stop");
@@ -102,7 +103,7 @@ for my $step (@table)
 }
 for my $step (@table, 'remove ldb')
 {
-	for my $when ('before', 'after')
+	for my $when ($step =~ /create/ ? ('before', 'after') : 'after')
 	{
 		change();
 		sql('SELECT docstore.flush()');
@@ -118,7 +119,7 @@ for my $step (@table, 'remove ldb')
 # Every start begins a new manifest; a temporary file becomes CURRENT.
 for my $step ('create MANIFEST', 'write MANIFEST', 'sync MANIFEST', 'create dbtmp', 'write dbtmp', 'sync dbtmp', 'rename CURRENT', 'syncdir *', 'remove MANIFEST')
 {
-	for my $when ('before', 'after')
+	for my $when ($step =~ /create/ ? ('before', 'after') : 'after')
 	{
 		change();
 		kill_server($node);
