@@ -54,9 +54,11 @@ CREATE TABLE customers (customer text PRIMARY KEY, name text);
 INSERT INTO customers VALUES ('c/7', 'Ada'), ('c/9', 'Bob');
 INSERT INTO orders SELECT 'o/' || i, jsonb_build_object('customer', 'c/' || (i % 3 + 7), 'total', i) FROM generate_series(1, 6) AS i;
 SELECT o.id, c.name FROM orders o JOIN customers c ON c.customer = o.doc->>'customer' ORDER BY o.id;
-UPDATE orders o SET doc = doc || jsonb_build_object('name', c.name) FROM customers c
-WHERE c.customer = o.doc->>'customer' AND o.id LIKE 'o/%' RETURNING o.id, o.doc->>'name' AS name, c.customer;
-DELETE FROM orders o USING customers c WHERE c.customer = o.doc->>'customer' AND c.name = 'Ada' RETURNING o.id;
+WITH changed AS (UPDATE orders o SET doc = doc || jsonb_build_object('name', c.name) FROM customers c
+	WHERE c.customer = o.doc->>'customer' AND o.id LIKE 'o/%' RETURNING o.id, o.doc->>'name' AS name, c.customer)
+SELECT * FROM changed ORDER BY id;
+WITH gone AS (DELETE FROM orders o USING customers c WHERE c.customer = o.doc->>'customer' AND c.name = 'Ada' RETURNING o.id)
+SELECT id FROM gone ORDER BY id;
 WITH gone AS (DELETE FROM orders WHERE id LIKE 'o/%' RETURNING id, doc)
 INSERT INTO orders SELECT 'p' || substr(id, 2), doc FROM gone;
 SELECT id FROM orders WHERE id ~ '^[op]/' ORDER BY id;

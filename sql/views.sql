@@ -71,7 +71,11 @@ DELETE FROM birds WHERE id = 'from x';
 DEALLOCATE copied;
 
 -- A document joins by its id, and its rows with other tables.
-EXPLAIN (COSTS OFF) SELECT s.place, b.doc->'weight' FROM sightings s JOIN birds b USING (id) WHERE s.place = 'oak' ORDER BY id;
+-- (How the few documents are found is left to estimates.)
+CREATE FUNCTION pg_temp.plan_of(query text) RETURNS SETOF text LANGUAGE plpgsql AS
+$$ BEGIN RETURN QUERY EXECUTE 'EXPLAIN (COSTS OFF) ' || query; END $$;
+SELECT trim(line) AS line FROM pg_temp.plan_of($$SELECT s.place, b.doc->'weight' FROM sightings s JOIN birds b USING (id) WHERE s.place = 'oak' ORDER BY id$$) AS line
+WHERE line ~ 'sightings|place';
 SELECT s.place, id, b.doc->'weight' AS weight FROM sightings s JOIN birds b USING (id) WHERE s.place = 'oak' ORDER BY id;
 CREATE TABLE trees (tree text COLLATE "C", height int);
 INSERT INTO trees VALUES ('oak', 30), ('fir', 60), ('ash', 40);
