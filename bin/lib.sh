@@ -17,6 +17,10 @@ PG_BIN=${PG_BIN:-/usr/lib/postgresql/15/bin}
 PG_CONFIG=$PG_BIN/pg_config
 TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
+# Clusters that the TAP tests make take their encoding from here, not from whoever runs this.
+unset LC_ALL LC_CTYPE LC_COLLATE
+export LANG=C.UTF-8
+
 # What is written here and installed must be readable for the server's user.
 umask 022
 
