@@ -6,6 +6,9 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use IPC::Run qw(start);
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+use Histories;
 
 my $rounds = $ENV{DOCSTORE_VIEW_ROUNDS} || 15;
 my $seed = $ENV{DOCSTORE_SEED} || time;
@@ -87,49 +90,6 @@ sub compare
 }
 
 # ---- histories ----
-
-sub document
-{
-	my @tags = map { '"t' . int(rand(6)) . '"' } 1 .. int(rand(4));
-	my @parts = ('"tags": [' . join(', ', @tags) . ']', '"pad": "' . ('x' x int(rand(400))) . '"');
-	push @parts, '"k": "k' . int(rand(5)) . '"' if rand() < 0.7;
-	push @parts, '"n": ' . int(rand(100)) if rand() < 0.8;
-	push @parts, '"m": ' . (rand() < 0.3 ? '"no number"' : int(rand(10))) if rand() < 0.8;
-	return "'{" . join(', ', @parts) . "}'";
-}
-
-sub statement
-{
-	my $collection = rand() < 0.6 ? 'a' : 'b';
-	my $id = 'd' . int(rand(60));
-	my $what = rand();
-	return "SELECT docstore.put('$collection', '$id', " . document() . ");" if $what < 0.5;
-	return "DELETE FROM $collection WHERE id = '$id';" if $what < 0.65;
-	return "UPDATE $collection SET doc = doc || " . document() . " WHERE id LIKE 'd" . int(rand(6)) . "%';" if $what < 0.8;
-	return "UPDATE $collection SET doc = doc - 'k' - 'm' WHERE id = '$id';" if $what < 0.9;
-	return "INSERT INTO $collection SELECT '$id/' || g, " . document() . " FROM generate_series(1, 20) AS g ON CONFLICT DO NOTHING;" if $what < 0.95;
-	return "DELETE FROM $collection WHERE id LIKE '%/%';" if $what < 0.985;
-	return "TRUNCATE $collection;";
-}
-
-sub history
-{
-	my ($transactions) = @_;
-	my $sql = '';
-	for (1 .. $transactions)
-	{
-		$sql .= "BEGIN;\n";
-		for (1 .. 1 + int(rand(4)))
-		{
-			my $savepoint = rand() < 0.2;
-			$sql .= "SAVEPOINT s;\n" if $savepoint;
-			$sql .= statement() . "\n";
-			$sql .= "ROLLBACK TO s;\n" if $savepoint;
-		}
-		$sql .= rand() < 0.15 ? "ROLLBACK;\n" : "COMMIT;\n";
-	}
-	return $sql;
-}
 
 $node->safe_psql('postgres', q{CREATE EXTENSION docstore; SELECT docstore.create_collection('a'); SELECT docstore.create_collection('b')});
 $node->safe_psql('postgres', history(40));

@@ -3,11 +3,12 @@ use strict;
 use warnings;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
-use Cwd;
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+use DataSets;
 use Test::More;
 
-my $data = $ENV{DOCSTORE_DATA} || '';
-plan skip_all => 'the document sets are not here (DOCSTORE_DATA names their folder)' unless $data ne '' && -f "$data/movies.jsonl.zst";
+need_sets();
 
 my $node = PostgreSQL::Test::Cluster->new('view_data');
 $node->init(allows_streaming => 1);
@@ -20,41 +21,6 @@ jit = off
 });
 $node->start;
 $node->safe_psql('postgres', 'CREATE EXTENSION docstore');
-
-# COPY of a set into a collection of its name; every line begins with {"_id":"...".
-sub load
-{
-	my ($name) = @_;
-	my $copy = Cwd::abs_path(PostgreSQL::Test::Utils::tempdir) . "/$name.tsv";
-	open(my $in, '-|', "zstd -dcq $data/$name.jsonl.zst") or die;
-	open(my $out, '>', $copy) or die;
-	my $lines = 0;
-	while (my $line = <$in>)
-	{
-		chomp $line;
-		$line =~ /^\{"_id": ?"([^"\\]+)"/ or die "$name: line $. has no plain id";
-		my $id = $1;
-		$line =~ s/\\/\\\\/g;
-		print $out "$id\t$line\n";
-		$lines++;
-	}
-	close($out);
-	close($in);
-	$node->safe_psql('postgres', "COPY $name (id, doc) FROM '$copy'");
-	unlink $copy;
-	is($node->safe_psql('postgres', "SELECT count(*), count(*) FILTER (WHERE id = doc->>'_id') FROM $name"), "$lines|$lines", "$name: $lines documents");
-}
-
-sub question
-{
-	my ($file, $sql) = @_;
-	my ($out, $err) = ('', '');
-	$node->psql('postgres', "COPY ($sql) TO STDOUT WITH (FORMAT csv)", stdout => \$out, stderr => \$err);
-	my $answer = slurp_file("$data/expected/$file.csv");
-	$answer =~ s/\A[^\n]*\n//;
-	chomp $answer;
-	is($out, $answer, $file) or diag($err);
-}
 
 # name => [ collections, map, reduce, key, finalize ]
 my %views = (
@@ -98,28 +64,28 @@ for my $name (sort keys %views)
 	my ($collections, $map, $reduce, $key, $finalize) = @{ $views{$name} };
 	$node->safe_psql('postgres', "SELECT docstore.create_view('$name', " . quoted($map) . ", '{$collections}', " . join(', ', map { quoted($_) } $key, $reduce, $finalize) . ')');
 }
-load($_) for @sets, 'countries';
+load_set($node, $_) for @sets, 'countries';
 
 sub ask
 {
 	my ($when) = @_;
 	$node->safe_psql('postgres', "SELECT docstore.wait_for_view('$_', '200 s')") for sort keys %views;
-	question('debian_packages.1_sections', 'SELECT s, n, installed, size FROM sections ORDER BY s');
-	question('debian_packages.4_tags', 'SELECT tag, n FROM tags ORDER BY n DESC, tag LIMIT 40');
-	question('movies.1_per_decade', 'SELECT decade, films FROM decades ORDER BY decade');
-	question('movies.2_top_cast', 'SELECT name, n FROM cast_of ORDER BY n DESC, name LIMIT 25');
-	question('kev.1_vendors', 'SELECT v, n, ransom FROM vendors ORDER BY n DESC, v LIMIT 25');
-	question('kev.2_months', q{SELECT to_char(month, 'YYYY-MM'), n FROM months ORDER BY month});
-	question('kev.4_days_to_fix', 'SELECT y, n, average FROM days_to_fix ORDER BY y');
-	question('nyc_restaurants.1_per_borough', 'SELECT b, restaurants FROM boroughs ORDER BY restaurants DESC, b');
-	question('nyc_restaurants.3_inspections_per_borough', 'SELECT b, restaurants, inspections, scored, average FROM boroughs ORDER BY b');
-	question('ether_testnet_genesis.1_totals', 'SELECT network, n, sum, max FROM totals ORDER BY network');
-	question('ether_testnet_genesis.2_balances', 'SELECT b, n FROM balances ORDER BY b');
-	question('coffee_questions.1_tags', 'SELECT tag, n, round(score::numeric / n, 4), answers FROM coffee WHERE n >= 3 ORDER BY n DESC, tag');
-	question('cities.1_per_country', q{SELECT c.id, c.doc->'name'->>'common', c.doc->>'region', coalesce(t.n, 0) AS n
+	question($node, 'debian_packages.1_sections', 'SELECT s, n, installed, size FROM sections ORDER BY s');
+	question($node, 'debian_packages.4_tags', 'SELECT tag, n FROM tags ORDER BY n DESC, tag LIMIT 40');
+	question($node, 'movies.1_per_decade', 'SELECT decade, films FROM decades ORDER BY decade');
+	question($node, 'movies.2_top_cast', 'SELECT name, n FROM cast_of ORDER BY n DESC, name LIMIT 25');
+	question($node, 'kev.1_vendors', 'SELECT v, n, ransom FROM vendors ORDER BY n DESC, v LIMIT 25');
+	question($node, 'kev.2_months', q{SELECT to_char(month, 'YYYY-MM'), n FROM months ORDER BY month});
+	question($node, 'kev.4_days_to_fix', 'SELECT y, n, average FROM days_to_fix ORDER BY y');
+	question($node, 'nyc_restaurants.1_per_borough', 'SELECT b, restaurants FROM boroughs ORDER BY restaurants DESC, b');
+	question($node, 'nyc_restaurants.3_inspections_per_borough', 'SELECT b, restaurants, inspections, scored, average FROM boroughs ORDER BY b');
+	question($node, 'ether_testnet_genesis.1_totals', 'SELECT network, n, sum, max FROM totals ORDER BY network');
+	question($node, 'ether_testnet_genesis.2_balances', 'SELECT b, n FROM balances ORDER BY b');
+	question($node, 'coffee_questions.1_tags', 'SELECT tag, n, round(score::numeric / n, 4), answers FROM coffee WHERE n >= 3 ORDER BY n DESC, tag');
+	question($node, 'cities.1_per_country', q{SELECT c.id, c.doc->'name'->>'common', c.doc->>'region', coalesce(t.n, 0) AS n
 		FROM countries c LEFT JOIN towns t ON t.country = c.doc->>'cca2' ORDER BY n DESC, c.id});
-	question('cities.5_northernmost', 'SELECT id, name, given FROM north ORDER BY lat DESC, id LIMIT 15');
-	question('exoplanet_systems.1_methods', 'SELECT m, n FROM planets ORDER BY n DESC, m');
+	question($node, 'cities.5_northernmost', 'SELECT id, name, given FROM north ORDER BY lat DESC, id LIMIT 15');
+	question($node, 'exoplanet_systems.1_methods', 'SELECT m, n FROM planets ORDER BY n DESC, m');
 	is($node->safe_psql('postgres', 'SELECT count(*) FROM docstore.view_errors'), '0', "$when: no errors");
 }
 ask('made before the documents');
