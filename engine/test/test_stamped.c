@@ -6,236 +6,25 @@
  *     taken, through flush, compaction, settling, and (the newest one) through a crash
  *   - versions and row locks of running transactions are never dropped; aborted ones go
  *   - once settled, ids are gone from the files: nothing asks for an outcome that the table has forgotten
- *   - sequence numbers never come twice, also after writes that a crash lost, or that were not in the journal
- *   - numbered keys are the same in the memtable, after a replay and in tables, beside spilled values, too
+ *   - sequence numbers never come twice, also after writes that a crash lost
  *   - large values come back from their spill files, and no spill file outlives its memtable
- *   - a writer that finds no room waits, asleep
  *   - a copy of the directory made file by file, in any order, while everything changes, recovers to what there is at its end
  *   - the journal is told to flush before tables are installed, and lets go only of what is in tables
  */
-#include "engine/test/test.h"
-
 #include <dirent.h>
 #include <time.h>
-#include <unistd.h>
 
-#include "engine/env_sim.h"
-#include "engine/handle.h"
-#include "engine/write.h"
+#include "engine/test/stamped.h"
 
 #define KEYS 120
-#define MAX_XACTS 40000
-#define MAX_WRITES 60000
 #define MAX_SNAPSHOTS 4
 
-static char dir[64];
-static LsmEnv *env;
 static uint64_t random_state;
 
 static uint64_t
 below(uint64_t n)
 {
 	return test_random(&random_state) % n;
-}
-
-static LsmSlice
-text(const char *s)
-{
-	return lsm_slice(s, strlen(s));
-}
-
-/* ---- transactions ---- */
-
-typedef enum Fate
-{
-	RUNNING,
-	COMMITTED,
-	ABORTED
-} Fate;
-
-static Fate fates[MAX_XACTS];
-static uint64_t commit_times[MAX_XACTS]; /* when, if COMMITTED */
-static uint64_t clock_now = 1;
-static uint64_t next_xid = 3;
-static uint64_t forgotten_below = 3; /* outcomes that can no longer be looked up */
-static uint64_t unknown_asked;
-static uint64_t begins;
-static bool dead_prefix; /* keys that begin with 'z' may go */
-
-/* Settled: committed before the oldest snapshot was taken. */
-static uint64_t horizon = UINT64_MAX;
-static uint64_t horizon_in_use;
-
-static void
-txn_begin(void *ctx)
-{
-	(void) ctx;
-	begins++;
-	horizon_in_use = horizon == UINT64_MAX ? clock_now : horizon;
-}
-
-static LsmOutcome
-txn_outcome(void *ctx, uint64_t xid)
-{
-	(void) ctx;
-	if (xid < forgotten_below)
-	{
-		unknown_asked++;
-		return LSM_XACT_UNKNOWN;
-	}
-	switch (fates[xid])
-	{
-		case RUNNING:
-			return LSM_XACT_RUNNING;
-		case ABORTED:
-			return LSM_XACT_ABORTED;
-		case COMMITTED:
-			break;
-	}
-	return commit_times[xid] < horizon_in_use ? LSM_XACT_SETTLED : LSM_XACT_COMMITTED;
-}
-
-static bool
-txn_dead(void *ctx, LsmSlice user_key)
-{
-	(void) ctx;
-	return dead_prefix && user_key.len > 0 && user_key.data[0] == 'z';
-}
-
-static const LsmTxnOps txn_ops = {txn_begin, txn_outcome, txn_dead};
-
-/* ---- the journal: memory that a crash cuts ---- */
-
-typedef struct Record
-{
-	char *data;
-	size_t len;
-} Record;
-
-typedef struct FakeJournal
-{
-	LsmJournal pub;
-	Record records[MAX_WRITES];
-	uint64_t n;        /* positions 1 .. n are taken; n + 1 is the end */
-	uint64_t flushed;  /* up to this position a crash loses nothing */
-	uint64_t released; /* what lies before is gone */
-	bool copying;      /* nothing goes meanwhile */
-} FakeJournal;
-
-static FakeJournal journal;
-
-static LsmStatus
-fake_append(LsmJournal *j, LsmSlice batch, bool sync, LsmError *err)
-{
-	Record *record = &journal.records[journal.n++];
-
-	(void) j;
-	(void) sync;
-	(void) err;
-	record->data = malloc(batch.len);
-	record->len = batch.len;
-	memcpy(record->data, batch.data, batch.len);
-	return LSM_OK;
-}
-
-static LsmStatus
-fake_rotate(LsmJournal *j, uint64_t new_number, uint64_t *position, LsmError *err)
-{
-	(void) j;
-	(void) new_number;
-	(void) err;
-	*position = 1000000 + journal.n; /* no file numbers, these */
-	return LSM_OK;
-}
-
-static void
-fake_release(LsmJournal *j, uint64_t position)
-{
-	(void) j;
-	CHECK(position - 1000000 <= journal.flushed); /* nothing is let go of that a crash could lose */
-	if (position - 1000000 > journal.released && !journal.copying)
-		journal.released = position - 1000000;
-}
-
-static LsmStatus
-fake_before_install(LsmJournal *j, LsmError *err)
-{
-	(void) j;
-	(void) err;
-	journal.flushed = journal.n;
-	return LSM_OK;
-}
-
-static LsmStatus
-fake_replay(LsmJournal *j, uint64_t position, LsmReplay fn, void *arg, LsmError *err)
-{
-	LsmStatus status = LSM_OK;
-
-	(void) j;
-	CHECK(position >= 1000000);
-	if (position - 1000000 < journal.released)
-		return lsm_fail(err, LSM_CORRUPT, 0, NULL, 0, "the journal from %llu is gone", (unsigned long long) position);
-	for (uint64_t i = position - 1000000; i < journal.n && status == LSM_OK; i++)
-		status = fn(arg, lsm_slice(journal.records[i].data, journal.records[i].len), err);
-	return status;
-}
-
-static void
-fake_close(LsmJournal *j)
-{
-	(void) j;
-}
-
-static bool
-fake_copying(LsmJournal *j)
-{
-	(void) j;
-	return journal.copying;
-}
-
-static const LsmJournalOps journal_ops = {fake_append, fake_rotate, fake_release, fake_before_install, fake_replay,
-										  fake_close, fake_copying};
-
-static void
-reset_world(void)
-{
-	for (uint64_t i = 0; i < journal.n; i++)
-		free(journal.records[i].data);
-	memset(&journal, 0, sizeof(journal));
-	journal.pub.ops = &journal_ops;
-	journal.pub.concurrent = true;
-	memset(fates, 0, sizeof(fates));
-	memset(commit_times, 0, sizeof(commit_times));
-	clock_now = 1;
-	next_xid = forgotten_below = 3;
-	unknown_asked = begins = 0;
-	dead_prefix = false;
-	horizon = UINT64_MAX;
-}
-
-/* ---- the store ---- */
-
-static LsmOptions options;
-static void *memory;
-static LsmDb *db;
-
-static void
-start_store(void)
-{
-	LsmAttach attach = {.env = env, .journal = &journal.pub, .txn = &txn_ops, .handle = 0};
-	LsmError err;
-
-	memory = aligned_alloc(64, (lsm_shared_size(&options) + 63) & ~(size_t) 63);
-	attach.shared = lsm_shared_init(memory, &options);
-	MUST(lsm_attach(&attach, &db, &err), &err);
-	MUST(lsm_recover(db, &err), &err);
-}
-
-static void
-stop_store(void)
-{
-	lsm_detach(db);
-	free(memory);
 }
 
 /* ---- the model: all writes, and what a snapshot makes of them ---- */
@@ -271,21 +60,6 @@ recompute_horizon(void)
 		if (snapshots[i].open && snapshots[i].time < horizon)
 			horizon = snapshots[i].time;
 	}
-}
-
-static LsmVisible
-visible(void *arg, const LsmStamp *stamp, volatile uint8_t *hint)
-{
-	uint64_t time = *(const uint64_t *) arg;
-
-	/* a hint may be kept: 1 + fate, once that is final */
-	if (hint != NULL && *hint != 0)
-		CHECK(*hint == 1 + (uint8_t) fates[stamp->xid]);
-	else if (hint != NULL && fates[stamp->xid] != RUNNING)
-		*hint = 1 + (uint8_t) fates[stamp->xid];
-	if (stamp->xid < forgotten_below)
-		return LSM_VISIBLE_ERROR;
-	return fates[stamp->xid] == COMMITTED && commit_times[stamp->xid] < time ? LSM_VISIBLE : LSM_INVISIBLE;
 }
 
 static LsmSlice
@@ -634,7 +408,6 @@ test_random_transactions(int steps)
 	uint64_t files;
 	uint64_t entries;
 
-	reset_world();
 	nwrites = 0;
 	last_seq_seen = 0;
 	memset(running, 0, sizeof(running));
@@ -799,7 +572,6 @@ test_copies(void)
 	int went_back = 0;
 	int vanished = 0;
 
-	reset_world();
 	nwrites = 0;
 	last_seq_seen = 0;
 	memset(running, 0, sizeof(running));
@@ -866,336 +638,29 @@ test_copies(void)
 	stop_store();
 }
 
-/* An id that cannot be looked up is an error with its number, for readers, flushes and compactions. */
-static void
-test_unknown_id(void)
-{
-	LsmBatch batch = {0};
-	LsmStamp stamp = {LSM_STAMP_XACT, 3, 0};
-	char head[LSM_STAMP_MAX_SIZE];
-	uint64_t time = 10;
-	LsmRead read = {LSM_MAX_SEQUENCE, visible, &time};
-	LsmStats stats;
-	LsmBuf got = {0};
-	LsmScan *scan;
-	LsmError err;
-
-	reset_world();
-	next_xid = 4;
-	fates[3] = COMMITTED;
-	start_store();
-	lsm_batch_put2(&batch, text("k"), lsm_slice(head, lsm_stamp_encode(head, &stamp)), text("v"));
-	MUST(lsm_write(db, &batch, false, NULL, &err), &err);
-	forgotten_below = 4;
-	CHECK(lsm_get(db, &read, text("k"), &got, NULL, &err) == LSM_CORRUPT);
-	CHECK(strcmp(err.text, "transaction id 3 is too old to look up") == 0);
-	MUST(lsm_scan_open(db, &read, text(""), text(""), &scan, &err), &err);
-	lsm_scan_first(scan);
-	CHECK(!scan->valid && scan->status == LSM_CORRUPT);
-	lsm_scan_last(scan);
-	CHECK(!scan->valid && scan->status == LSM_CORRUPT);
-	lsm_scan_close(scan);
-	CHECK(lsm_flush(db, &err) == LSM_CORRUPT);
-	CHECK(strcmp(err.text, "transaction id 3 is too old to look up") == 0);
-	MUST(lsm_stats(db, &stats, &err), &err);
-	CHECK(stats.last_error.status == LSM_CORRUPT);
-	CHECK(stats.memtables_waiting == 1); /* nothing was lost */
-	forgotten_below = 3;
-	MUST(lsm_flush(db, &err), &err);
-	MUST(lsm_stats(db, &stats, &err), &err);
-	CHECK(stats.last_error.status == LSM_OK && stats.memtables_waiting == 0);
-	MUST(lsm_get(db, &read, text("k"), &got, NULL, &err), &err);
-	stop_store();
-	lsm_batch_free(&batch);
-	lsm_buf_free(&got);
-}
-
-/* Marks: a write or a lock to the key, and a rotation, make a writer start over; other keys do not. */
-static void
-test_recheck(void)
-{
-	LsmBatch batch = {0};
-	LsmStamp stamp = {LSM_STAMP_XACT | LSM_STAMP_LOCK, 3, 0};
-	char head[LSM_STAMP_MAX_SIZE];
-	Seen seen = {.last = UINT64_MAX};
-	LsmMark mark;
-	LsmError err;
-	size_t head_len;
-
-	reset_world();
-	next_xid = 4;
-	start_store();
-	head_len = lsm_stamp_encode(head, &stamp);
-	MUST(lsm_versions(db, text("k"), see_version, &seen, &mark, &err), &err);
-	CHECK(mark.newest_seq == 0);
-	MUST(lsm_recheck(db, text("k"), &mark, &err), &err);
-	lsm_batch_put(&batch, text("other"), lsm_slice(head, head_len));
-	MUST(lsm_write_unlogged(db, &batch, NULL, &err), &err);
-	CHECK(journal.n == 0);
-	MUST(lsm_recheck(db, text("k"), &mark, &err), &err);
-	lsm_batch_clear(&batch);
-	lsm_batch_put(&batch, text("k"), lsm_slice(head, head_len));
-	MUST(lsm_write_unlogged(db, &batch, NULL, &err), &err);
-	CHECK(lsm_recheck(db, text("k"), &mark, &err) == LSM_BUSY);
-	MUST(lsm_versions(db, text("k"), see_version, &seen, &mark, &err), &err);
-	CHECK(mark.newest_seq > 0);
-	MUST(lsm_recheck(db, text("k"), &mark, &err), &err);
-	MUST(lsm_flush(db, &err), &err);
-	CHECK(lsm_recheck(db, text("k"), &mark, &err) == LSM_BUSY);
-	CHECK(atomic_load(db->pin) == 0);
-	lsm_batch_free(&batch);
-	stop_store();
-}
-
-/* An idle store lets the journal go: the position moves on although there is nothing to flush. */
-static void
-test_position_moves_on(void)
-{
-	LsmStats before;
-	LsmStats after;
-	LsmError err;
-	bool did;
-
-	reset_world();
-	start_store();
-	MUST(lsm_stats(db, &before, &err), &err);
-	for (int i = 0; i < 5; i++)
-		MUST(fake_append(NULL, text("0123456789abcdef"), false, &err), &err); /* of somebody else */
-	MUST(lsm_rotate_if_older(db, 1000000 + journal.n, &err), &err);
-	MUST(lsm_work(db, &did, &err), &err);
-	CHECK(did);
-	MUST(lsm_stats(db, &after, &err), &err);
-	CHECK(before.journal_position == 1000000 && after.journal_position == 1000000 + journal.n);
-	CHECK(journal.released == journal.n);
-	CHECK(after.flushes == 0);
-	MUST(lsm_work(db, &did, &err), &err);
-	CHECK(!did);
-	stop_store();
-}
-
-/* Writes `n` batches of a value and the numbered key that leads to it; some values go to spill files. */
-static void
-write_numbered(int n, uint64_t *seqs)
-{
-	static char value[40000];
-	LsmBatch batch = {0};
-	LsmStamp frozen = {0};
-	char head[LSM_STAMP_MAX_SIZE];
-	LsmSlice stamp = lsm_slice(head, lsm_stamp_encode(head, &frozen));
-	LsmError err;
-
-	for (int i = 0; i < n; i++)
-	{
-		char name[16];
-		char numbered[20];
-
-		lsm_batch_clear(&batch);
-		snprintf(name, sizeof(name), "k%03d", i);
-		snprintf(numbered, sizeof(numbered), "%c%s", 0, name);
-		CHECK(lsm_batch_put(&batch, text("other"), stamp));
-		CHECK(lsm_batch_put2(&batch, text(name), stamp, lsm_slice(value, i % 3 == 0 ? sizeof(value) : 10)));
-		CHECK(lsm_batch_put_numbered(&batch, text("c/"), 1, lsm_slice(numbered, 1 + strlen(name))));
-		while (lsm_write(db, &batch, false, &seqs[i], &err) == LSM_BUSY)
-			MUST(lsm_flush(db, &err), &err);
-		seqs[i]++;
-	}
-	lsm_batch_free(&batch);
-}
-
-static void
-check_numbered(int n, const uint64_t *seqs)
-{
-	uint64_t time = clock_now;
-	LsmRead read = {LSM_MAX_SEQUENCE, visible, &time};
-	LsmScan *scan;
-	LsmError err;
-	int i = 0;
-
-	MUST(lsm_scan_open(db, &read, text("c/"), text("c0"), &scan, &err), &err);
-	for (lsm_scan_first(scan); scan->valid; lsm_scan_next(scan), i++)
-	{
-		uint64_t seq = 0;
-		char name[16];
-
-		snprintf(name, sizeof(name), "k%03d", i);
-		for (size_t at = 2; at < scan->key.len; at++)
-			seq = seq << 8 | (unsigned char) scan->key.data[at];
-		CHECK(i < n && scan->key.len == 10 && seq == seqs[i] && scan->version.seq == seq + 1);
-		CHECK(scan->value.len == strlen(name) && memcmp(scan->value.data, name, scan->value.len) == 0);
-	}
-	CHECK(i == n && scan->status == LSM_OK);
-	lsm_scan_close(scan);
-}
-
-static void
-test_numbered_keys(void)
-{
-	uint64_t seqs[40];
-	LsmStats stats;
-	LsmError err;
-
-	reset_world();
-	start_store();
-	write_numbered(40, seqs);
-	check_numbered(40, seqs);
-	MUST(lsm_stats(db, &stats, &err), &err);
-	CHECK(stats.flushes == 0);
-	stop_store();
-	start_store();
-	check_numbered(40, seqs);
-	MUST(lsm_flush(db, &err), &err);
-	check_numbered(40, seqs);
-	stop_store();
-}
-
-/* Row locks are in no journal, yet none of their numbers comes again. */
-static void
-test_unlogged_numbers(void)
-{
-	LsmBatch batch = {0};
-	LsmStamp stamp = {LSM_STAMP_XACT | LSM_STAMP_LOCK, 3, 0};
-	char head[LSM_STAMP_MAX_SIZE];
-	uint64_t highest;
-	LsmError err;
-
-	reset_world();
-	next_xid = 4;
-	start_store();
-	CHECK(lsm_batch_put(&batch, text("k"), lsm_slice(head, lsm_stamp_encode(head, &stamp))));
-	for (uint64_t i = 0; i < LSM_SEQUENCE_GAP + 1000; i++)
-		while (lsm_write_unlogged(db, &batch, NULL, &err) == LSM_BUSY)
-			MUST(lsm_make_room(db, batch.memtable_cost, &err), &err);
-	CHECK(journal.n >= 4 && journal.n < 100);
-	highest = lsm_last_sequence(db);
-	CHECK(highest > LSM_SEQUENCE_GAP);
-	stop_store();
-	start_store();
-	CHECK(lsm_last_sequence(db) >= highest);
-	lsm_batch_free(&batch);
-	stop_store();
-}
-
-static int stops_asked;
-
-static bool
-stop_at_last(void *arg)
-{
-	(void) arg;
-	return ++stops_asked > 5;
-}
-
-/*
- * A writer that finds no room sleeps between its attempts, and ends when it is told to.  (Nobody works for it here.
- * That an announced wait still stands when it begins is checked by the env: PostgreSQL's would not sleep otherwise.)
- */
-static void
-test_waiting_for_room(void)
-{
-	LsmBatch batch = {0};
-	LsmStamp stamp = {LSM_STAMP_XACT, 3, 0};
-	static char value[8 << 10];
-	LsmEnv *posix = env;
-	char head[LSM_STAMP_MAX_SIZE];
-	LsmStats stats;
-	LsmStatus status;
-	LsmError err;
-	uint64_t since_us;
-
-	reset_world();
-	next_xid = 4;
-	MUST(lsm_env_sim_new(1, &env), &err);
-	start_store();
-	lsm_batch_put2(&batch, text("k"), lsm_slice(head, lsm_stamp_encode(head, &stamp)), lsm_slice(value, sizeof(value)));
-	do
-	{
-		status = lsm_write(db, &batch, false, NULL, &err);
-		if (status == LSM_BUSY)
-		{
-			db->should_stop = stop_at_last;
-			stops_asked = 0;
-			since_us = env->ops->now_us(env);
-			status = lsm_make_room(db, batch.memtable_cost, &err);
-			CHECK(status == LSM_OK || status == LSM_INTERRUPTED);
-			CHECK(status == LSM_OK || env->ops->now_us(env) - since_us > 300000);
-			db->should_stop = NULL;
-		}
-	} while (status == LSM_OK);
-	CHECK(status == LSM_INTERRUPTED);
-	MUST(lsm_stats(db, &stats, &err), &err);
-	CHECK(stats.memtables_waiting == options.memtable_slots - 1 && stats.stalls == 1);
-	/* it goes on once the work is done */
-	MUST(lsm_flush(db, &err), &err);
-	MUST(lsm_write(db, &batch, false, NULL, &err), &err);
-	lsm_batch_free(&batch);
-	stop_store();
-	lsm_env_sim_free(env);
-	env = posix;
-}
-
 int
 main(int argc, char **argv)
 {
 	uint64_t seed = argc > 1 ? strtoull(argv[1], NULL, 10) : (uint64_t) time(NULL) * 2654435761u + (uint64_t) getpid();
-	char command[100];
-	LsmError err;
 
 	printf("seed %llu\n", (unsigned long long) seed);
 	random_state = seed;
-	lsm_options_init(&options);
-	options.memtable_size = 128 << 10;
-	options.memtable_slots = 3;
-	options.block_cache_size = 256 << 10;
-	options.file_size = 32 << 10;
-	options.level1_size = 64 << 10;
-	options.level_factor = 3;
-	options.table.block_size = 1 << 10;
-	for (int i = 0; i < 10; i++)
+	small_options();
+	for (int inline_work = 0; inline_work < 2; inline_work++)
 	{
-		snprintf(dir, sizeof(dir), "/tmp/lsm_test_stamped.%d", (int) getpid());
-		MUST(lsm_env_posix_open(dir, &env, &err), &err);
-		options.inline_work = i % 2 == 1;
-		switch (i)
-		{
-			case 0:
-			case 1:
-				test_random_transactions(5000);
-				break;
-			case 2:
-				options.memtable_size = 4 << 20; /* seldom flushed: much is replayed */
-				test_random_transactions(3000);
-				options.memtable_size = 128 << 10;
-				break;
-			case 3:
-				test_unknown_id();
-				break;
-			case 4:
-				test_recheck();
-				break;
-			case 5:
-				test_position_moves_on();
-				break;
-			case 6:
-				test_waiting_for_room();
-				break;
-			case 7:
-				options.inline_work = false;
-				test_copies();
-				break;
-			case 8:
-				options.memtable_size = 256 << 10; /* holds it all, but not the large values */
-				options.memtable_slots = 3;
-				test_numbered_keys();
-				break;
-			case 9:
-				options.memtable_size = 64 << 20; /* so that no manifest says how far the numbers are */
-				test_unlogged_numbers();
-				break;
-		}
-		reset_world();
-		lsm_env_posix_close(env);
-		snprintf(command, sizeof(command), "rm -r %s", dir);
-		if (system(command) != 0)
-			return 1;
+		options.inline_work = inline_work == 1;
+		open_world();
+		test_random_transactions(5000);
+		close_world();
 	}
+	options.inline_work = false;
+	options.memtable_size = 4 << 20; /* seldom flushed: much is replayed */
+	open_world();
+	test_random_transactions(3000);
+	close_world();
+	small_options();
+	open_world();
+	test_copies();
+	close_world();
 	return test_done();
 }
