@@ -157,6 +157,7 @@ CREATE TABLE docstore.view_index (
 	rows text, -- with a reduce: columns and key of the map's rows
 	block_rows integer NOT NULL, -- groups of more rows than that have a tree of partial results
 	paused boolean NOT NULL, -- by docstore.pause_view
+	results_id bigint NOT NULL, -- storage of the results of a reduce; else storage_id
 	PRIMARY KEY (view, replacing)
 );
 
@@ -178,7 +179,8 @@ CREATE TABLE docstore.view_progress (
 	groups bigint NOT NULL,
 	reduced boolean NOT NULL, -- with a reduce: what the scan found is reduced
 	next_group bytea, -- until then: what comes next
-	reductions bigint NOT NULL
+	reductions bigint NOT NULL,
+	results_id bigint NOT NULL
 ) WITH (fillfactor = 50);
 
 -- Documents that are not in a view because its map fails for them.  Written by the indexer only.
@@ -236,7 +238,7 @@ AS 'MODULE_PATHNAME', 'docstore_view_behind' LANGUAGE C STRICT;
 CREATE FUNCTION docstore.wait_for_view(name text, timeout interval DEFAULT '1 min') RETURNS void
 AS 'MODULE_PATHNAME', 'docstore_wait_for_view' LANGUAGE C STRICT;
 
-CREATE FUNCTION docstore.view_size(storage_id bigint) RETURNS bigint
+CREATE FUNCTION docstore.view_size(storage_id bigint, results_id bigint) RETURNS bigint
 AS 'MODULE_PATHNAME', 'docstore_view_size' LANGUAGE C STRICT;
 
 CREATE VIEW docstore.view_status AS
@@ -253,7 +255,7 @@ SELECT i.view AS name,
 	CASE WHEN i.reduce IS NOT NULL THEN p.groups END AS groups,
 	CASE WHEN i.reduce IS NOT NULL THEN p.reductions END AS reductions, -- blocks and levels that were computed so far
 	(SELECT count(*) FROM docstore.view_error e WHERE e.storage_id = i.storage_id) AS errors,
-	docstore.view_size(i.storage_id) AS estimated_bytes,
+	docstore.view_size(i.storage_id, i.results_id) AS estimated_bytes,
 	p.updated,                         -- when the position was moved last
 	CASE WHEN i.paused THEN 'docstore.pause_view' ELSE coalesce(p.reason, rp.reason) END AS reason, -- why it, or its replacement, is paused
 	CASE WHEN rp.reason IS NOT NULL THEN 'paused' WHEN rp.built THEN 'ready' WHEN rp.built IS NOT NULL THEN 'building' END AS replacement,

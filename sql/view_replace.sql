@@ -56,6 +56,52 @@ DO $$ BEGIN
 END $$;
 SELECT * FROM insects WHERE n >= 800;
 
+-- Another finalize, or only another comment or a key that is the same, needs no document and no block: each group's result is made again.
+SET docstore.view_block_rows = 4;
+SELECT docstore.create_view('sums', 'SELECT doc->>''kind'' AS kind, 1::bigint AS n, (doc->>''n'')::numeric AS s FROM docs', '{bees}',
+	reduce => 'SELECT kind, sum(n)::bigint AS n, sum(s) AS s FROM results GROUP BY kind', finalize => 'SELECT kind, n, s / n AS mean FROM results');
+RESET docstore.view_block_rows;
+INSERT INTO bees SELECT 'more' || g, jsonb_build_object('n', g, 'kind', 'k' || g % 3) FROM generate_series(1, 300) AS g;
+SELECT docstore.wait_for_view('sums');
+PREPARE sums AS SELECT kind FROM sums ORDER BY kind DESC LIMIT 2;
+EXECUTE sums;
+CREATE TEMP TABLE was AS SELECT storage_id, p.reductions, p.documents FROM docstore.view_progress p JOIN docstore.view_index USING (storage_id) WHERE view = 'sums';
+SELECT docstore.replace_view('sums', 'SELECT doc->>''kind'' AS kind, 1::bigint AS n, (doc->>''n'')::numeric AS s FROM docs', '{bees}',
+	reduce => 'SELECT kind, sum(n)::bigint AS n, sum(s) AS s FROM results GROUP BY kind', finalize => 'SELECT ''kind '' || kind AS kind, n FROM results');
+SELECT docstore.replace_view('sums', 'SELECT doc->>''kind'' AS kind, 1::bigint AS n, (doc->>''n'')::numeric AS s FROM docs', '{bees}', 'kind ASC',
+	reduce => 'SELECT kind, sum(n)::bigint AS n, sum(s) AS s FROM results GROUP BY kind /* all */', finalize => 'SELECT round(s / n, 1) AS mean, n::int * 10 AS n, kind FROM results');
+SELECT state, replacement, p.storage_id = was.storage_id AS same, p.documents - was.documents AS scanned, p.reductions - was.reductions AS reductions, p.groups
+	FROM docstore.view_status, was, docstore.view_progress p JOIN docstore.view_index i USING (storage_id) WHERE i.view = 'sums' AND name = 'sums';
+SELECT * FROM sums ORDER BY kind;
+EXECUTE sums;
+INSERT INTO bees VALUES ('late', '{"n": 1000, "kind": "k1"}');
+SELECT docstore.wait_for_view('sums');
+SELECT * FROM sums WHERE kind = 'k1';
+CREATE VIEW means AS SELECT mean FROM sums;
+SELECT docstore.replace_view('sums', 'SELECT doc->>''kind'' AS kind, 1::bigint AS n, (doc->>''n'')::numeric AS s FROM docs', '{bees}',
+	reduce => 'SELECT kind, sum(n)::bigint AS n, sum(s) AS s FROM results GROUP BY kind');
+DROP VIEW means;
+BEGIN;
+SELECT docstore.replace_view('sums', 'SELECT doc->>''kind'' AS kind, 1::bigint AS n, (doc->>''n'')::numeric AS s FROM docs', '{bees}',
+	reduce => 'SELECT kind, sum(n)::bigint AS n, sum(s) AS s FROM results GROUP BY kind');
+SELECT * FROM sums ORDER BY kind;
+SELECT docstore.replace_view('sums', 'SELECT doc->>''kind'' AS kind, 1::bigint AS n, (doc->>''n'')::numeric AS s FROM docs', '{bees}',
+	reduce => 'SELECT kind, sum(n)::bigint AS n, sum(s) AS s FROM results GROUP BY kind', finalize => 'SELECT kind, 1 / (n - 103)::int AS inverse FROM results');
+SELECT * FROM sums WHERE kind = 'k1';
+SELECT * FROM sums WHERE kind = 'k0';
+ROLLBACK;
+SELECT * FROM sums ORDER BY kind;
+-- Another reduce is another thing.
+SELECT docstore.replace_view('sums', 'SELECT doc->>''kind'' AS kind, 1::bigint AS n, (doc->>''n'')::numeric AS s FROM docs', '{bees}',
+	reduce => 'SELECT kind, sum(n)::bigint AS n, max(s) AS s FROM results GROUP BY kind');
+SELECT docstore.wait_for_view('sums');
+SELECT * FROM sums ORDER BY kind;
+SELECT i.storage_id = was.storage_id AS same FROM docstore.view_index i, was WHERE view = 'sums';
+DROP TABLE was;
+DEALLOCATE sums;
+SELECT docstore.drop_view('sums');
+DELETE FROM bees WHERE id ~ '^(more|late)';
+
 -- A replacement of a replacement; not in a transaction that made it; dropped with its view.
 BEGIN;
 SELECT docstore.replace_view('insects', 'SELECT 1 AS one FROM docs', '{bees}');

@@ -90,7 +90,7 @@ view_analyze(Relation relation, AcquireSampleRowsFunc *func, BlockNumber *pages)
 	if (view == NULL || !has_privs_of_role(relation->rd_rel->relowner, view->owner) ||
 		!view_progress_read(view->storage, NULL, &progress) || !progress.built)
 		return false;
-	docstore_kind_stats(DOCSTORE_KEY_VIEW, view->storage, &bytes, &entries);
+	docstore_kind_stats(DOCSTORE_KEY_VIEW, view->results, &bytes, &entries);
 	*func = acquire_sample;
 	*pages = (BlockNumber) Min(bytes / BLCKSZ + 1, (uint64) MaxBlockNumber);
 	return true;

@@ -51,7 +51,8 @@
 #define ATT_ROWS 10
 #define ATT_BLOCK_ROWS 11
 #define ATT_PAUSED 12
-#define NATTS 12
+#define ATT_RESULTS 13
+#define NATTS 13
 
 typedef struct Known
 {
@@ -219,6 +220,7 @@ read_tuple(Relation catalog, HeapTuple tuple)
 
 	text_to_cstring_buffer(DatumGetTextPP(heap_getattr(tuple, ATT_VIEW, desc, &isnull)), view->name, NAMEDATALEN);
 	view->storage = (uint64) DatumGetInt64(heap_getattr(tuple, ATT_STORAGE, desc, &isnull));
+	view->results = (uint64) DatumGetInt64(heap_getattr(tuple, ATT_RESULTS, desc, &isnull));
 	view->owner = DatumGetObjectId(heap_getattr(tuple, ATT_OWNER, desc, &isnull));
 	view->xmin = HeapTupleHeaderGetXmin(tuple->t_data);
 	view->map = TextDatumGetCString(heap_getattr(tuple, ATT_MAP, desc, &isnull));
@@ -504,6 +506,7 @@ view_catalog_insert(const View *view)
 		elements[foreach_current_index(lc)] = CStringGetTextDatum(lfirst(lc));
 	values[ATT_VIEW - 1] = CStringGetTextDatum(view->name);
 	values[ATT_STORAGE - 1] = Int64GetDatum((int64) view->storage);
+	values[ATT_RESULTS - 1] = Int64GetDatum((int64) view->results);
 	values[ATT_OWNER - 1] = ObjectIdGetDatum(view->owner);
 	values[ATT_MAP - 1] = CStringGetTextDatum(view->map);
 	values[ATT_COLLECTIONS - 1] = PointerGetDatum(construct_array(elements, list_length(view->collections), TEXTOID, -1, false, TYPALIGN_INT));
@@ -548,9 +551,16 @@ view_catalog_set_owner(const View *view, Oid owner)
 }
 
 void
-view_catalog_set_map(const View *view, const char *map)
+view_catalog_update(const View *view, const View *after)
 {
-	set_column(view, ATT_MAP, CStringGetTextDatum(map));
+	View row = *after;
+
+	row.storage = view->storage;
+	row.owner = view->owner;
+	row.paused = view->paused;
+	row.replacing = view->replacing;
+	view_catalog_delete(view);
+	view_catalog_insert(&row);
 }
 
 void

@@ -26,7 +26,8 @@
 typedef struct View
 {
 	char name[NAMEDATALEN];
-	uint64 storage; /* the storage id that its rows' keys begin with */
+	uint64 storage; /* the storage id that its rows' keys begin with ... */
+	uint64 results; /* ... and that of the results, where a reduce makes them; else the same */
 	Oid owner;
 	bool replacing;     /* it is a replacement */
 	bool paused;        /* by docstore.pause_view */
@@ -62,8 +63,8 @@ extern void view_lock(const char *name, LOCKMODE mode);
 extern void view_catalog_insert(const View *view);
 extern void view_catalog_delete(const View *view);
 extern void view_catalog_set_owner(const View *view, Oid owner);
-/* Another text that means the same. */
-extern void view_catalog_set_map(const View *view, const char *map);
+/* The row becomes what `after` says, but for name, storage and owner. */
+extern void view_catalog_update(const View *view, const View *after);
 extern void view_catalog_set_paused(const View *view, bool paused);
 /* The replacement's row becomes the view's, whose own is gone. */
 extern void view_catalog_take_place(const View *replacement);

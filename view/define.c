@@ -151,7 +151,7 @@ static void
 create(View *view)
 {
 	view_lock(view->name, AccessExclusiveLock);
-	view->storage = docstore_new_storage();
+	view_new_storage(view);
 	view_catalog_insert(view);
 	docstore_consumer_create(DOC_CONSUMER_VIEW, view->name, view->owner, view->collections);
 	view_progress_create(view);
@@ -308,7 +308,7 @@ object_access(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id, 
 				View *view = lfirst(lc);
 
 				view_lock(view->name, AccessExclusiveLock);
-				docstore_write_dropped(view->storage, GetCurrentCommandId(true));
+				view_drop_storage(view);
 			}
 		}
 	}

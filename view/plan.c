@@ -99,7 +99,7 @@ view_get_rel_size(PlannerInfo *root, RelOptInfo *rel, Oid relid)
 	/* The indexer counts. */
 	(void) view_progress_read(private->table->view->storage, NULL, &progress);
 	rel->tuples = clamp_row_est((double) (private->table->view->reduce != NULL ? progress.groups : progress.rows));
-	docstore_kind_stats(DOCSTORE_KEY_VIEW, private->table->view->storage, &bytes, &entries);
+	docstore_kind_stats(DOCSTORE_KEY_VIEW, private->table->view->results, &bytes, &entries);
 	private->bytes = bytes > 0 ? (double) bytes : rel->tuples * DEFAULT_ROW_BYTES;
 	private->seeks = view_seek_choose(root, rel, private->table, rel->baserestrictinfo);
 	set_baserel_size_estimates(root, rel);

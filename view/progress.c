@@ -40,7 +40,8 @@
 #define ATT_REDUCED 15
 #define ATT_NEXT_GROUP 16
 #define ATT_REDUCTIONS 17
-#define NATTS 17
+#define ATT_RESULTS 18
+#define NATTS 18
 
 static Relation
 open_table(LOCKMODE mode)
@@ -108,6 +109,7 @@ view_progress_create(const View *view)
 	progress.storages = palloc0(progress.ncollections * sizeof(uint64));
 	set_values(&progress, values, nulls);
 	values[ATT_STORAGE - 1] = Int64GetDatum((int64) view->storage);
+	values[ATT_RESULTS - 1] = Int64GetDatum((int64) view->results);
 	nulls[ATT_SQLSTATE - 1] = nulls[ATT_REASON - 1] = true;
 	CatalogTupleInsert(table, heap_form_tuple(RelationGetDescr(table), values, nulls));
 	table_close(table, NoLock);
@@ -177,6 +179,7 @@ view_progress_read(uint64 storage, Snapshot snapshot, ViewProgress *progress)
 			progress->reductions = DatumGetInt64(values[ATT_REDUCTIONS - 1]);
 			progress->reduced = DatumGetBool(values[ATT_REDUCED - 1]);
 		}
+		progress->results = (uint64) DatumGetInt64(values[ATT_RESULTS - 1]);
 		if (!nulls[ATT_NEXT_GROUP - 1])
 			progress->next_group = DatumGetByteaPCopy(values[ATT_NEXT_GROUP - 1]);
 		if (!nulls[ATT_NEXT_ID - 1])
@@ -210,7 +213,7 @@ view_progress_write(uint64 storage, const ViewProgress *progress)
 	bool replace[NATTS];
 
 	memset(replace, true, sizeof(replace));
-	replace[ATT_STORAGE - 1] = replace[ATT_SQLSTATE - 1] = replace[ATT_REASON - 1] = false;
+	replace[ATT_STORAGE - 1] = replace[ATT_SQLSTATE - 1] = replace[ATT_REASON - 1] = replace[ATT_RESULTS - 1] = false;
 	set_values(progress, values, nulls);
 	update(storage, values, nulls, replace);
 }
@@ -231,5 +234,17 @@ view_progress_pause(uint64 storage, const ErrorData *reason)
 		values[ATT_SQLSTATE - 1] = CStringGetTextDatum(unpack_sql_state(reason->sqlerrcode));
 		values[ATT_REASON - 1] = CStringGetTextDatum(reason->message);
 	}
+	update(storage, values, nulls, replace);
+}
+
+void
+view_progress_set_results(uint64 storage, uint64 results)
+{
+	Datum values[NATTS] = {0};
+	bool nulls[NATTS] = {false};
+	bool replace[NATTS] = {false};
+
+	replace[ATT_RESULTS - 1] = true;
+	values[ATT_RESULTS - 1] = Int64GetDatum((int64) results);
 	update(storage, values, nulls, replace);
 }

@@ -29,13 +29,16 @@ typedef struct ViewProgress
 	bool reduced;        /* with a reduce: what the scan found is reduced, too ... */
 	bytea *next_group;   /* ... if not, from here on it is not; NULL: nothing is */
 	char *reason;
+	uint64 results; /* View.results, as of then */
 } ViewProgress;
 
 extern void view_progress_create(const View *view);
 extern void view_progress_drop(const View *view);
 /* As of a snapshot; false if it sees none.  In the current context. */
 extern bool view_progress_read(uint64 storage, Snapshot snapshot, ViewProgress *progress);
-/* Indexer: everything but paused and reason. */
+/* Another storage of the results. */
+extern void view_progress_set_results(uint64 storage, uint64 results);
+/* Indexer: everything but paused, reason and results. */
 extern void view_progress_write(uint64 storage, const ViewProgress *progress);
 /* Indexer: why the map cannot be run; NULL: it can. */
 extern void view_progress_pause(uint64 storage, const ErrorData *reason);

@@ -6,6 +6,9 @@
  * index away and gives the row of the new one the view's name.  The foreign
  * tables are locked meanwhile: a plan is made and run under the table's lock,
  * so none outlives the view that it was made for.
+ *
+ * Where only the finalize is another one there is no replacement: the statement that
+ * stores it makes the results again, and the tables change with it.
  */
 #include "postgres.h"
 
@@ -22,6 +25,7 @@
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 
 #include "fdw/collection.h"
 #include "fdw/consumer.h"
@@ -30,8 +34,24 @@
 #include "store/store.h"
 #include "view/pin.h"
 #include "view/progress.h"
+#include "view/tree.h"
 
 #define LOCK_TIMEOUT "200ms"
+
+void
+view_new_storage(View *view)
+{
+	view->storage = docstore_new_storage();
+	view->results = view->reduce != NULL ? docstore_new_storage() : view->storage;
+}
+
+void
+view_drop_storage(const View *view)
+{
+	docstore_write_dropped(view->storage, GetCurrentCommandId(true));
+	if (view->results != view->storage)
+		docstore_write_dropped(view->results, GetCurrentCommandId(true));
+}
 
 void
 view_drop_index(const View *view)
@@ -39,7 +59,7 @@ view_drop_index(const View *view)
 	view_catalog_delete(view);
 	(void) docstore_consumer_drop(view->replacing ? DOC_CONSUMER_NEXT_VIEW : DOC_CONSUMER_VIEW, view->name);
 	view_progress_drop(view);
-	docstore_write_dropped(view->storage, GetCurrentCommandId(true));
+	view_drop_storage(view);
 }
 
 /* Do both mean the same, but for comments and blanks? */
@@ -62,44 +82,22 @@ same_names(const List *a, const List *b)
 	return true;
 }
 
-void
-view_replace(View *next)
-{
-	View *view;
-	View *before;
-
-	/* Readers go on; the indexer must not be writing to what goes. */
-	view_lock(next->name, ExclusiveLock);
-	view = view_get(next->name, NoLock);
-	before = view_find_replacement(next->name, NoLock);
-	if (before != NULL)
-		view_drop_index(before);
-	if (same_text(view->map, next->map) && same_text(view->reduce, next->reduce) &&
-		same_text(view->finalize, next->finalize) && same_names(view->collections, next->collections) &&
-		view_same_shape(view->shape, next->shape))
-	{
-		view_catalog_set_map(view, next->map);
-		docstore_owners_changed();
-		return;
-	}
-	next->replacing = true;
-	next->paused = view->paused;
-	next->storage = docstore_new_storage();
-	view_catalog_insert(next);
-	docstore_consumer_create(DOC_CONSUMER_NEXT_VIEW, next->name, next->owner, next->collections);
-	view_progress_create(next);
-}
-
 /* ---- taking the place ---- */
+
+static void
+lock_tables(const char *name)
+{
+	ListCell *lc;
+
+	foreach (lc, docstore_foreign_tables_of("view", name))
+		LockRelationOid(lfirst_oid(lc), AccessExclusiveLock);
+}
 
 void
 view_take_place_lock(const char *name)
 {
-	ListCell *lc;
-
 	(void) set_config_option("lock_timeout", LOCK_TIMEOUT, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
-	foreach (lc, docstore_foreign_tables_of("view", name))
-		LockRelationOid(lfirst_oid(lc), AccessExclusiveLock);
+	lock_tables(name);
 	view_lock(name, AccessExclusiveLock);
 }
 
@@ -192,24 +190,124 @@ fit_table(Oid relid, const View *before, const View *after)
 	SPI_finish();
 }
 
-void
-view_take_place(const View *next)
+static void
+fit_tables(const View *before, const View *after)
 {
-	View *old = view_get(next->name, NoLock);
 	ListCell *lc;
 	ViewPin pin;
 
 	view_pin(&pin, BOOTSTRAP_SUPERUSERID);
-	foreach (lc, docstore_foreign_tables_of("view", next->name))
+	foreach (lc, docstore_foreign_tables_of("view", after->name))
 	{
-		fit_table(lfirst_oid(lc), old, next);
+		fit_table(lfirst_oid(lc), before, after);
 		/* Plans rest on the view's key. */
 		CacheInvalidateRelcacheByRelid(lfirst_oid(lc));
 	}
 	view_unpin(&pin);
+}
+
+void
+view_take_place(const View *next)
+{
+	View *old = view_get(next->name, NoLock);
+
+	fit_tables(old, next);
 	view_catalog_delete(old);
 	docstore_consumer_take_place(next->name);
 	view_progress_drop(old);
-	docstore_write_dropped(old->storage, GetCurrentCommandId(true));
+	view_drop_storage(old);
 	view_catalog_take_place(next);
+}
+
+/* ---- another finalize ---- */
+
+/*
+ * The results are made again, one reduction for each group, from the rows and partial results that
+ * are there; in new storage, so that snapshots taken before see that what they plan to read is not what they see.
+ */
+static void
+replace_finalize(View *view, View *next)
+{
+	ViewProgress progress;
+	ViewReduce *reduce;
+	ErrorData *fault;
+
+	lock_tables(view->name);
+	next->storage = view->storage;
+	next->results = docstore_new_storage();
+	next->block_rows = view->block_rows;
+	fit_tables(view, next);
+	reduce = view_reduce_new(next);
+	PushActiveSnapshot(GetLatestSnapshot());
+	if (!view_progress_read(view->storage, NULL, &progress))
+		elog(ERROR, "docstore view \"%s\" has no progress", view->name);
+	fault = view_tree_finalize(next, view->results, reduce, GetActiveSnapshot(), &progress);
+	if (fault != NULL)
+		ReThrowError(fault);
+	PopActiveSnapshot();
+	view_reduce_free(reduce);
+	docstore_write_dropped(view->results, GetCurrentCommandId(true));
+	view_progress_write(view->storage, &progress);
+	CommandCounterIncrement();
+	view_progress_set_results(view->storage, next->results);
+	view_catalog_update(view, next);
+}
+
+/* Do both have the same rows, and partial results? */
+static bool
+same_base(const View *a, const View *b)
+{
+	return same_text(a->map, b->map) && same_text(a->reduce, b->reduce) && same_names(a->collections, b->collections) &&
+		   view_same_shape(a->rows, b->rows);
+}
+
+static bool
+same(const View *a, const View *b)
+{
+	return same_base(a, b) && same_text(a->finalize, b->finalize) && view_same_shape(a->shape, b->shape);
+}
+
+/* Is only the last step another one?  The key is that of the groups, before and after it. */
+static bool
+only_finalize(const View *a, const View *b)
+{
+	return a->reduce != NULL && same_base(a, b) && !same(a, b);
+}
+
+void
+view_replace(View *next)
+{
+	View *view;
+	View *before;
+
+	/* Tables before the view, as everybody locks them. */
+	if (only_finalize(view_get(next->name, NoLock), next))
+		lock_tables(next->name);
+	/* Readers go on; the indexer must not be writing to what goes. */
+	view_lock(next->name, ExclusiveLock);
+	view = view_get(next->name, NoLock);
+	before = view_find_replacement(next->name, NoLock);
+	if (before != NULL)
+		view_drop_index(before);
+	if (same(view, next))
+	{
+		/* Their comments may differ. */
+		next->results = view->results;
+		next->block_rows = view->block_rows;
+		view_catalog_update(view, next);
+		docstore_owners_changed();
+		return;
+	}
+	if (only_finalize(view, next))
+	{
+		replace_finalize(view, next);
+		docstore_owners_changed();
+		return;
+	}
+	next->replacing = true;
+	next->paused = view->paused;
+	view_new_storage(next);
+	view_catalog_insert(next);
+	docstore_consumer_create(DOC_CONSUMER_NEXT_VIEW, next->name, next->owner, next->collections);
+	view_progress_create(next);
 }

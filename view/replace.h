@@ -8,7 +8,13 @@
 
 #include "view/catalog.h"
 
-/* Registers what was checked as the replacement of a view; one that was there goes.  Locks the view. */
+/* Ids under which nothing is stored, and the end of all that is. */
+extern void view_new_storage(View *view);
+extern void view_drop_storage(const View *view);
+/*
+ * Registers what was checked as the replacement of a view; one that was there goes.  Locks the view.  What needs no
+ * replacement, comments or another finalize, is in place at once.
+ */
 extern void view_replace(View *next);
 /* Takes away index, consumer and progress of a view or replacement that is locked. */
 extern void view_drop_index(const View *view);

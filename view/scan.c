@@ -61,6 +61,7 @@ check_readable(const View *view, Snapshot snapshot)
 	ViewProgress now;
 	bool seen = view_progress_read(view->storage, snapshot, &progress);
 
+	seen = seen && progress.results == view->results;
 	if (seen && progress.built)
 		return;
 	/* What the snapshot saw had another storage, or none. */

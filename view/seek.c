@@ -464,7 +464,7 @@ view_seek_ranges(const View *view, int nseeks, const int *columns, const ViewSee
 	char start[DOCSTORE_KEY_PREFIX];
 	StringInfoData prefix;
 
-	docstore_key_prefix(start, DOCSTORE_KEY_VIEW, MyDatabaseId, view->storage);
+	docstore_key_prefix(start, DOCSTORE_KEY_VIEW, MyDatabaseId, view->results);
 	initStringInfo(&prefix);
 	appendBinaryStringInfo(&prefix, start, sizeof(start));
 	add_ranges(&builder, &prefix, 0);

@@ -163,7 +163,7 @@ docstore_view_size(PG_FUNCTION_ARGS)
 		uint64 bytes;
 		uint64 entries;
 
-		docstore_kind_stats(kinds[i], (uint64) PG_GETARG_INT64(0), &bytes, &entries);
+		docstore_kind_stats(kinds[i], (uint64) PG_GETARG_INT64(kinds[i] == DOCSTORE_KEY_VIEW ? 1 : 0), &bytes, &entries);
 		total += bytes;
 	}
 	PG_RETURN_INT64((int64) total);

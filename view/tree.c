@@ -17,8 +17,7 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
-#include "fdw/scan.h"
-#include "store/store.h"
+#include "view/tree_nodes.h"
 
 #define BITS 4
 #define FANOUT (1 << BITS)
@@ -26,46 +25,15 @@
 /* Sets that are reduced together. */
 #define CHUNK_BYTES (4 * 1024 * 1024)
 #define CHUNK_JOBS 2000
-/* A batch of a build ends with the first group behind so many rows. */
-#define BUILD_ROWS 20000
-
-typedef struct TreeNode
-{
-	LsmSlice group;
-	int depth;
-	uint32 hash; /* of its first row at the earliest; bits behind those of the depth are 0 */
-	uint32 count;
-	bool existed; /* the root: there was a result */
-	/* of a build: its rows, which were just read */
-	LsmSlice *rows;
-} TreeNode;
-
-typedef struct Tree
-{
-	const View *view;
-	ViewReduce *reduce;
-	Snapshot snapshot;
-	ViewProgress *progress;
-	DocCursor *cursor;
-	LsmRead read;
-	ViewWriter writer;
-	MemoryContext context; /* of nodes */
-	TreeNode *nodes;
-	int nnodes;
-	int max_nodes;
-	int deepest;
-	StringInfoData lower;
-	StringInfoData upper;
-} Tree;
 
 /* ---- keys ---- */
 
-static void
-start_key(const Tree *tree, StringInfo key, char kind, LsmSlice group)
+void
+tree_start_key(const Tree *tree, StringInfo key, char kind, LsmSlice group)
 {
 	char prefix[DOCSTORE_KEY_PREFIX];
 
-	docstore_key_prefix(prefix, kind, MyDatabaseId, tree->view->storage);
+	docstore_key_prefix(prefix, kind, MyDatabaseId, kind == DOCSTORE_KEY_VIEW ? tree->view->results : tree->view->storage);
 	resetStringInfo(key);
 	appendBinaryStringInfo(key, prefix, sizeof(prefix));
 	appendBinaryStringInfo(key, group.data, (int) group.len);
@@ -81,7 +49,7 @@ append_hash(StringInfo key, uint32 hash)
 static void
 node_key(const Tree *tree, StringInfo key, LsmSlice group, int depth, uint32 hash)
 {
-	start_key(tree, key, depth == 0 ? DOCSTORE_KEY_VIEW : DOCSTORE_KEY_PARTIAL, group);
+	tree_start_key(tree, key, depth == 0 ? DOCSTORE_KEY_VIEW : DOCSTORE_KEY_PARTIAL, group);
 	if (depth > 0)
 	{
 		appendStringInfoChar(key, (char) depth);
@@ -102,8 +70,8 @@ range_of_rows(Tree *tree, LsmSlice group, int depth, uint32 hash)
 {
 	uint32 end = behind(depth, hash);
 
-	start_key(tree, &tree->lower, DOCSTORE_KEY_MAPPED, group);
-	start_key(tree, &tree->upper, DOCSTORE_KEY_MAPPED, group);
+	tree_start_key(tree, &tree->lower, DOCSTORE_KEY_MAPPED, group);
+	tree_start_key(tree, &tree->upper, DOCSTORE_KEY_MAPPED, group);
 	append_hash(&tree->lower, hash);
 	if (end != 0)
 		append_hash(&tree->upper, end);
@@ -117,8 +85,8 @@ range_of_nodes(Tree *tree, LsmSlice group, int depth, uint32 hash, int below)
 {
 	uint32 end = behind(depth, hash);
 
-	start_key(tree, &tree->lower, DOCSTORE_KEY_PARTIAL, group);
-	start_key(tree, &tree->upper, DOCSTORE_KEY_PARTIAL, group);
+	tree_start_key(tree, &tree->lower, DOCSTORE_KEY_PARTIAL, group);
+	tree_start_key(tree, &tree->upper, DOCSTORE_KEY_PARTIAL, group);
 	appendStringInfoChar(&tree->lower, (char) below);
 	append_hash(&tree->lower, hash);
 	appendStringInfoChar(&tree->upper, (char) (end != 0 ? below : below + 1));
@@ -141,8 +109,8 @@ end_range(Tree *tree)
 	doc_cursor_close(tree->cursor);
 }
 
-static LsmSlice
-copy_slice(LsmSlice slice)
+LsmSlice
+tree_copy_slice(LsmSlice slice)
 {
 	char *copy = palloc(slice.len + 1);
 
@@ -152,8 +120,8 @@ copy_slice(LsmSlice slice)
 
 /* ---- which nodes ---- */
 
-static TreeNode *
-add_node(Tree *tree, LsmSlice group, int depth, uint32 hash, uint32 count)
+TreeNode *
+tree_add_node(Tree *tree, LsmSlice group, int depth, uint32 hash, uint32 count)
 {
 	TreeNode *node;
 
@@ -173,8 +141,8 @@ add_node(Tree *tree, LsmSlice group, int depth, uint32 hash, uint32 count)
 	return node;
 }
 
-static bool
-has_children(const Tree *tree, int depth, uint32 count)
+bool
+tree_has_children(const Tree *tree, int depth, uint32 count)
 {
 	return depth < MAX_DEPTH && count > (uint32) tree->view->block_rows;
 }
@@ -212,8 +180,8 @@ count_before(Tree *tree, LsmSlice group, int depth, uint32 hash, bool *found)
 }
 
 /* A node that had no children gets them. */
-static void
-grow(Tree *tree, LsmSlice group, int depth, uint32 hash)
+void
+tree_grow(Tree *tree, LsmSlice group, int depth, uint32 hash)
 {
 	int shift = 32 - BITS * (depth + 1);
 	uint32 counts[FANOUT] = {0};
@@ -236,15 +204,15 @@ grow(Tree *tree, LsmSlice group, int depth, uint32 hash)
 
 		if (counts[i] == 0)
 			continue;
-		(void) add_node(tree, group, depth + 1, child, counts[i]);
-		if (has_children(tree, depth + 1, counts[i]))
-			grow(tree, group, depth + 1, child);
+		(void) tree_add_node(tree, group, depth + 1, child, counts[i]);
+		if (tree_has_children(tree, depth + 1, counts[i]))
+			tree_grow(tree, group, depth + 1, child);
 	}
 }
 
 /* Deletes what lies between tree->lower and upper; false if there was nothing. */
-static bool
-delete_range(Tree *tree)
+bool
+tree_delete_range(Tree *tree)
 {
 	StringInfoData key;
 	bool any = false;
@@ -272,7 +240,7 @@ cut(Tree *tree, LsmSlice group, int depth, uint32 hash)
 	for (int below = depth + 1; below <= MAX_DEPTH; below++)
 	{
 		range_of_nodes(tree, group, depth, hash, below);
-		if (!delete_range(tree))
+		if (!tree_delete_range(tree))
 			break;
 	}
 }
@@ -286,7 +254,7 @@ touch(Tree *tree, int depth, uint32 hash, const ViewChange *changes, int n)
 	bool found;
 	uint32 before = count_before(tree, group, depth, hash, &found);
 	int64 count = before;
-	bool had = has_children(tree, depth, before);
+	bool had = tree_has_children(tree, depth, before);
 	TreeNode *node;
 
 	for (int i = 0; i < n; i++)
@@ -295,9 +263,9 @@ touch(Tree *tree, int depth, uint32 hash, const ViewChange *changes, int n)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("the number of rows of a group in docstore view \"%s\" is wrong", tree->view->name)));
-	node = add_node(tree, group, depth, hash, (uint32) count);
+	node = tree_add_node(tree, group, depth, hash, (uint32) count);
 	node->existed = found;
-	if (!has_children(tree, depth, (uint32) count))
+	if (!tree_has_children(tree, depth, (uint32) count))
 	{
 		if (had)
 			cut(tree, group, depth, hash);
@@ -305,7 +273,7 @@ touch(Tree *tree, int depth, uint32 hash, const ViewChange *changes, int n)
 	}
 	if (!had)
 	{
-		grow(tree, group, depth, hash);
+		tree_grow(tree, group, depth, hash);
 		return;
 	}
 	for (int i = 0; i < n;)
@@ -329,7 +297,7 @@ add_input(ViewJob *job, int *max, LsmSlice value)
 		*max = Max(*max * 2, FANOUT);
 		job->inputs = job->inputs == NULL ? palloc(*max * sizeof(LsmSlice)) : repalloc(job->inputs, *max * sizeof(LsmSlice));
 	}
-	job->inputs[job->ninputs++] = copy_slice(value);
+	job->inputs[job->ninputs++] = tree_copy_slice(value);
 	return value.len + sizeof(LsmSlice);
 }
 
@@ -337,7 +305,7 @@ add_input(ViewJob *job, int *max, LsmSlice value)
 static Size
 read_inputs(Tree *tree, const TreeNode *node, ViewJob *job)
 {
-	bool children = has_children(tree, node->depth, node->count);
+	bool children = tree_has_children(tree, node->depth, node->count);
 	uint32 below = 0;
 	Size bytes = 0;
 	int max = 0;
@@ -357,7 +325,7 @@ read_inputs(Tree *tree, const TreeNode *node, ViewJob *job)
 	begin_range(tree);
 	for (LsmScan *at = tree->cursor->scan; at->valid; lsm_scan_next(at))
 	{
-		LsmSlice value = copy_slice(at->value);
+		LsmSlice value = tree_copy_slice(at->value);
 
 		lsm_scan_release(at);
 		below += children ? view_entry_count(value) : 1;
@@ -478,8 +446,8 @@ see_own(Tree *tree)
 	view_writer_begin(&tree->writer);
 }
 
-static ErrorData *
-compute(Tree *tree)
+ErrorData *
+tree_compute(Tree *tree)
 {
 	ViewJob *jobs = palloc(CHUNK_JOBS * sizeof(ViewJob));
 	TreeNode **nodes = palloc(CHUNK_JOBS * sizeof(TreeNode *));
@@ -531,8 +499,8 @@ compute(Tree *tree)
 
 /* ---- both ways of use ---- */
 
-static void
-init(Tree *tree, const View *view, ViewReduce *reduce, Snapshot snapshot, ViewProgress *progress)
+void
+tree_init(Tree *tree, const View *view, ViewReduce *reduce, Snapshot snapshot, ViewProgress *progress)
 {
 	memset(tree, 0, sizeof(*tree));
 	tree->view = view;
@@ -569,7 +537,7 @@ view_tree_apply(const View *view, ViewReduce *reduce, ViewChanges *changes, Snap
 
 	if (changes->n == 0)
 		return NULL;
-	init(&tree, view, reduce, snapshot, progress);
+	tree_init(&tree, view, reduce, snapshot, progress);
 	qsort(changes->array, changes->n, sizeof(ViewChange), by_place);
 	for (int i = 0; i < changes->n;)
 	{
@@ -580,124 +548,5 @@ view_tree_apply(const View *view, ViewReduce *reduce, ViewChanges *changes, Snap
 		touch(&tree, 0, 0, &changes->array[first], i - first);
 		CHECK_FOR_INTERRUPTS();
 	}
-	return compute(&tree);
-}
-
-ErrorData *
-view_tree_clear(const View *view, ViewReduce *reduce, Snapshot snapshot, ViewProgress *progress)
-{
-	static const char kinds[] = {DOCSTORE_KEY_VIEW, DOCSTORE_KEY_PARTIAL};
-	LsmSlice nothing = {"", 0};
-	Tree tree;
-
-	init(&tree, view, reduce, snapshot, progress);
-	for (int i = 0; i < lengthof(kinds); i++)
-	{
-		start_key(&tree, &tree.lower, kinds[i], nothing);
-		start_key(&tree, &tree.upper, kinds[i], nothing);
-		(void) view_key_behind(&tree.upper);
-		(void) delete_range(&tree);
-	}
-	progress->groups = 0;
-	if (view->rows->nkeys == 0)
-		(void) add_node(&tree, nothing, 0, 0, 0);
-	return compute(&tree);
-}
-
-ErrorData *
-view_tree_build(const View *view, ViewReduce *reduce, Snapshot snapshot, ViewProgress *progress)
-{
-	LsmSlice nothing = {"", 0};
-	LsmSlice group = {NULL, 0};
-	LsmSlice *rows = NULL;
-	uint32 count = 0;
-	int total = 0;
-	bool over = false;
-	DocCursor *cursor;
-	Tree tree;
-
-	init(&tree, view, reduce, snapshot, progress);
-	start_key(&tree, &tree.lower, DOCSTORE_KEY_MAPPED, nothing);
-	start_key(&tree, &tree.upper, DOCSTORE_KEY_MAPPED, nothing);
-	(void) view_key_behind(&tree.upper);
-	if (progress->next_group != NULL)
-		appendBinaryStringInfo(&tree.lower, VARDATA(progress->next_group), (int) VARSIZE(progress->next_group) - VARHDRSZ);
-	/* Not the tree's cursor: that one looks into groups meanwhile. */
-	cursor = doc_cursor_new(snapshot);
-	doc_cursor_open(cursor, lsm_slice(tree.lower.data, tree.lower.len), lsm_slice(tree.upper.data, tree.upper.len));
-	lsm_scan_first(cursor->scan);
-	for (;;)
-	{
-		LsmScan *at = cursor->scan;
-		LsmSlice value = {NULL, 0};
-		LsmSlice key = {NULL, 0};
-		LsmSlice next = {NULL, 0};
-
-		if (at->valid)
-		{
-			uint32 hash;
-
-			value = copy_slice(at->value);
-			key = copy_slice(lsm_slice(at->key.data + DOCSTORE_KEY_PREFIX, at->key.len - DOCSTORE_KEY_PREFIX));
-			lsm_scan_release(at);
-			next = view_entry_group_of(key, value, &hash);
-		}
-		if (group.data != NULL && (!at->valid || lsm_slice_compare(next, group) != 0))
-		{
-			/* A group is complete. */
-			TreeNode *node = add_node(&tree, group, 0, 0, count);
-
-			if (has_children(&tree, 0, count))
-				grow(&tree, group, 0, 0);
-			else
-				node->rows = rows;
-			over = total >= BUILD_ROWS;
-			group.data = NULL;
-			rows = NULL;
-			count = 0;
-		}
-		if (!at->valid || over)
-		{
-			if (over && at->valid)
-			{
-				progress->next_group = palloc(VARHDRSZ + next.len);
-				SET_VARSIZE(progress->next_group, VARHDRSZ + next.len);
-				memcpy(VARDATA(progress->next_group), next.data, next.len);
-			}
-			else
-				progress->reduced = true;
-			break;
-		}
-		if (group.data == NULL)
-			group = next;
-		if (count < (uint32) view->block_rows)
-		{
-			if (rows == NULL)
-				rows = palloc(view->block_rows * sizeof(LsmSlice));
-			rows[count] = value;
-		}
-		else
-		{
-			/* It will have a tree, and its rows be read block by block. */
-			for (int i = 0; rows != NULL && i < view->block_rows; i++)
-				pfree((char *) rows[i].data);
-			if (rows != NULL)
-				pfree(rows);
-			rows = NULL;
-			pfree((char *) value.data);
-		}
-		if (group.data != next.data)
-			pfree((char *) key.data);
-		count++;
-		total++;
-		CHECK_FOR_INTERRUPTS();
-		lsm_scan_next(at);
-	}
-	lsm_scan_release(cursor->scan);
-	docstore_check(cursor->scan->status, &cursor->scan->err);
-	doc_cursor_close(cursor);
-	/* Without groups there is always a result, of no rows, too. */
-	if (progress->reduced && view->rows->nkeys == 0 && tree.nnodes == 0)
-		(void) add_node(&tree, nothing, 0, 0, 0);
-	return compute(&tree);
+	return tree_compute(&tree);
 }

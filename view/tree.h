@@ -38,5 +38,7 @@ extern ErrorData *view_tree_clear(const View *view, ViewReduce *reduce, Snapshot
  * all.
  */
 extern ErrorData *view_tree_build(const View *view, ViewReduce *reduce, Snapshot snapshot, ViewProgress *progress);
+/* The view has got another finalize, and new storage for its results; `before` is what they were in. */
+extern ErrorData *view_tree_finalize(const View *view, uint64 before, ViewReduce *reduce, Snapshot snapshot, ViewProgress *progress);
 
 #endif

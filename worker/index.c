@@ -181,13 +181,13 @@ forget_errors(const Batch *batch, int collection)
 
 /* ---- map and reduce, made ready ---- */
 
-/* They run with the owner's rights: another owner's are others. */
+/* They run with the owner's rights: another owner's are others.  So are those with another finalize. */
 static void
 forget_others(Batch *batch)
 {
 	ViewIndexing *indexed = batch->indexed;
 
-	if (indexed->owner == batch->view->owner)
+	if (indexed->owner == batch->view->owner && indexed->results == batch->view->results)
 		return;
 	if (indexed->map != NULL)
 		view_map_free(indexed->map);
@@ -196,6 +196,7 @@ forget_others(Batch *batch)
 	indexed->map = NULL;
 	indexed->reduce = NULL;
 	indexed->owner = batch->view->owner;
+	indexed->results = batch->view->results;
 }
 
 static ViewMap *

@@ -18,6 +18,7 @@ typedef struct ViewIndexing
 	ViewMap *map;       /* made at its first use, in TopMemoryContext */
 	ViewReduce *reduce; /* the same; of a view with a reduce */
 	Oid owner;          /* whose map and reduce they are */
+	uint64 results;     /* View.results that they were made for */
 } ViewIndexing;
 
 /*
