@@ -30,7 +30,9 @@
 #include "view/table.h"
 #include "view/wait.h"
 
-#define POLL_MS 20
+/* How long the first wait for the indexer is, and the longest: each is twice the one before. */
+#define POLL_MIN_MS 1
+#define POLL_MAX_MS 16
 
 static ExecutorStart_hook_type next_start;
 static ExecutorRun_hook_type next_run;
@@ -111,6 +113,7 @@ view_wait(const char *name, TimestampTz until, bool replaced)
 	MemoryContext context = CurrentMemoryContext;
 	ViewProgress progress;
 	ViewProgress next = {0};
+	int poll_ms = POLL_MIN_MS;
 
 	refuse_own(view_get(name, NoLock));
 	if (replaced)
@@ -152,7 +155,8 @@ view_wait(const char *name, TimestampTz until, bool replaced)
 										   : errdetail("It is at position %llu, waited was for %llu.", (unsigned long long) progress.position, (unsigned long long) target)));
 		MemoryContextReset(temp);
 		docstore_want_indexer(MyDatabaseId);
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, POLL_MS, PG_WAIT_EXTENSION);
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, poll_ms, PG_WAIT_EXTENSION);
+		poll_ms = Min(poll_ms * 2, POLL_MAX_MS);
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 	}
