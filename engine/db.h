@@ -170,6 +170,11 @@ typedef struct LsmScan
 } LsmScan;
 extern LsmStatus lsm_scan_open(LsmDb *db, const LsmRead *read, LsmSlice lower, LsmSlice upper, LsmScan **scan,
 							   LsmError *err);
+/*
+ * Before the first move: files that hold no sequence >= min_seq are left out.  What
+ * has lower ones is then not wanted: it may come or not, and be out of date.
+ */
+extern void lsm_scan_newer(LsmScan *scan, uint64_t min_seq);
 extern void lsm_scan_first(LsmScan *scan);
 extern void lsm_scan_last(LsmScan *scan);
 extern void lsm_scan_seek(LsmScan *scan, LsmSlice key);      /* first key >= key, within the range */
@@ -185,9 +190,10 @@ extern void lsm_unpin_all(LsmDb *db);
 extern uint64_t lsm_snapshot_take(LsmDb *db);
 extern void lsm_snapshot_release(LsmDb *db, uint64_t seq);
 
-/* Estimates for [lower, upper) from file metadata: bytes on disk, entries; cheap. */
-extern LsmStatus lsm_range_stats(LsmDb *db, LsmSlice lower, LsmSlice upper, uint64_t *bytes, uint64_t *entries,
-								 LsmError *err);
+/* Estimates for [lower, upper) from file metadata: bytes on disk, entries; cheap.  With min_seq: of what a scan reads
+ * then (lsm_scan_newer). */
+extern LsmStatus lsm_range_stats(LsmDb *db, LsmSlice lower, LsmSlice upper, uint64_t min_seq, uint64_t *bytes,
+								 uint64_t *entries, LsmError *err);
 /* The bytes of a range that lie in tables. */
 extern LsmStatus lsm_range_table_bytes(LsmDb *db, LsmSlice lower, LsmSlice upper, uint64_t *bytes, LsmError *err);
 

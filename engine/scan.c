@@ -32,13 +32,15 @@ typedef struct Scan
 	LsmDb *db;
 	LsmRead read;
 	uint64_t max_seq;
-	bool snapshot; /* max_seq is registered as one of our own */
+	bool snapshot;    /* max_seq is registered as one of our own */
+	uint64_t min_seq; /* nobody wants what is below */
 	LsmBuf lower;
 	LsmBuf upper;
 
 	/* the view that `it` is over */
 	uint64_t epoch;
 	LsmFiles *files;
+	LsmFileMeta **kept; /* of deeper levels, those that may hold min_seq or more; NULL: all */
 	LsmIter *it;
 
 	bool pinned;
@@ -91,8 +93,10 @@ drop_iterator(Scan *s)
 	if (s->it != NULL)
 		lsm_iter_close(s->it);
 	lsm_files_unref(s->files);
+	free(s->kept);
 	s->it = NULL;
 	s->files = NULL;
+	s->kept = NULL;
 }
 
 /* Files [*from, *to) of a deeper level overlap the scan's range. */
@@ -107,6 +111,37 @@ files_in_range(const Scan *s, const LsmLevel *level, int *from, int *to)
 	*to = i;
 }
 
+/*
+ * Does a file hold nothing that is as new as what is wanted?  It hides nothing
+ * newer either, for what hides a version is newer itself.  (A file that cannot be
+ * opened is left to the scan, which says so.)
+ */
+static bool
+too_old(Scan *s, LsmFileMeta *file)
+{
+	LsmTable *table;
+	LsmError ignored;
+
+	if (s->min_seq == 0 ||
+		(!file->asked && lsm_table_cache_get(&s->db->tables, file, &table, &ignored) != LSM_OK))
+		return false;
+	return file->props.known && file->props.max_seq < s->min_seq;
+}
+
+/* Room for a level's files that are wanted; false when out of memory. */
+static bool
+room_for_kept(Scan *s, const LsmFiles *files)
+{
+	size_t n = 0;
+
+	if (s->min_seq == 0)
+		return true;
+	for (int level = 1; level < LSM_NUM_LEVELS; level++)
+		n += (size_t) files->levels[level].n;
+	s->kept = malloc((n + 1) * sizeof(LsmFileMeta *));
+	return s->kept != NULL;
+}
+
 static bool
 build_iterator(Scan *s)
 {
@@ -114,9 +149,11 @@ build_iterator(Scan *s)
 	const LsmFiles *files = db->follow.files;
 	LsmIter **children = malloc((size_t) (db->nmems + files->levels[0].n + LSM_NUM_LEVELS) * sizeof(LsmIter *));
 	bool ok = children != NULL;
+	int nkept = 0;
 	int n = 0;
 
 	drop_iterator(s);
+	ok = ok && room_for_kept(s, files);
 	for (int i = 0; ok && i < db->nmems; i++)
 	{
 		/* what comes into it later is not for this reader: its snapshot is older */
@@ -128,7 +165,8 @@ build_iterator(Scan *s)
 	}
 	for (int i = 0; ok && i < files->levels[0].n; i++)
 	{
-		if (!lsm_file_overlaps(files->levels[0].files[i], lsm_buf_slice(&s->lower), lsm_buf_slice(&s->upper)))
+		if (!lsm_file_overlaps(files->levels[0].files[i], lsm_buf_slice(&s->lower), lsm_buf_slice(&s->upper)) ||
+			too_old(s, files->levels[0].files[i]))
 			continue;
 		children[n] = lsm_level_iter(&db->tables, &files->levels[0].files[i], 1, true);
 		ok = children[n] != NULL;
@@ -136,13 +174,25 @@ build_iterator(Scan *s)
 	}
 	for (int level = 1; ok && level < LSM_NUM_LEVELS; level++)
 	{
+		LsmFileMeta **wanted = files->levels[level].files;
 		int from;
 		int to;
 
 		files_in_range(s, &files->levels[level], &from, &to);
+		if (s->kept != NULL)
+		{
+			int first = nkept;
+
+			for (int i = from; i < to; i++)
+				if (!too_old(s, wanted[i]))
+					s->kept[nkept++] = wanted[i];
+			wanted = s->kept;
+			from = first;
+			to = nkept;
+		}
 		if (from == to)
 			continue;
-		children[n] = lsm_level_iter(&db->tables, files->levels[level].files + from, to - from, true);
+		children[n] = lsm_level_iter(&db->tables, wanted + from, to - from, true);
 		ok = children[n] != NULL;
 		n += ok;
 	}
@@ -577,6 +627,12 @@ lsm_scan_open(LsmDb *db, const LsmRead *read, LsmSlice lower, LsmSlice upper, Ls
 	}
 	*scan = &s->pub;
 	return LSM_OK;
+}
+
+void
+lsm_scan_newer(LsmScan *scan, uint64_t min_seq)
+{
+	((Scan *) scan)->min_seq = min_seq;
 }
 
 void

@@ -105,7 +105,7 @@ offset_in(LsmTable *table, LsmSlice key, LsmBuf *ikey)
 }
 
 static LsmStatus
-file_share(LsmDb *db, LsmFileMeta *file, LsmSlice lower, LsmSlice upper, LsmBuf *ikey, uint64_t *bytes,
+file_share(LsmDb *db, LsmFileMeta *file, LsmSlice lower, LsmSlice upper, uint64_t min_seq, LsmBuf *ikey, uint64_t *bytes,
 		   uint64_t *entries, LsmError *err)
 {
 	uint64_t from = 0;
@@ -118,6 +118,8 @@ file_share(LsmDb *db, LsmFileMeta *file, LsmSlice lower, LsmSlice upper, LsmBuf 
 	status = lsm_table_cache_get(&db->tables, file, &table, err);
 	if (status != LSM_OK)
 		return status;
+	if (file->props.known && file->props.max_seq < min_seq)
+		return LSM_OK;
 	if (lsm_slice_compare(lsm_ikey_user(file->smallest), lower) < 0)
 		from = offset_in(table, lower, ikey);
 	if (upper.len > 0 && lsm_slice_compare(lsm_ikey_user(file->largest), upper) >= 0)
@@ -137,10 +139,11 @@ file_share(LsmDb *db, LsmFileMeta *file, LsmSlice lower, LsmSlice upper, LsmBuf 
 
 /* Counts a memtable's entries in the range, the first ones for real. */
 static LsmStatus
-memtable_share(LsmMemtable *memtable, LsmSlice lower, LsmSlice upper, LsmBuf *ikey, uint64_t *bytes, uint64_t *entries,
-			   LsmError *err)
+memtable_share(LsmMemtable *memtable, LsmSlice lower, LsmSlice upper, uint64_t min_seq, LsmBuf *ikey, uint64_t *bytes,
+			   uint64_t *entries, LsmError *err)
 {
 	uint64_t all = lsm_memtable_entries(memtable);
+	uint64_t seen = 0;
 	uint64_t counted = 0;
 	LsmIter *it;
 
@@ -154,14 +157,16 @@ memtable_share(LsmMemtable *memtable, LsmSlice lower, LsmSlice upper, LsmBuf *ik
 			lsm_iter_close(it);
 		return lsm_no_memory(err);
 	}
-	for (lsm_iter_seek(it, lsm_buf_slice(ikey)); it->valid && counted < MEMTABLE_SAMPLE; lsm_iter_next(it))
+	for (lsm_iter_seek(it, lsm_buf_slice(ikey)); it->valid && seen < MEMTABLE_SAMPLE; lsm_iter_next(it))
 	{
 		if (upper.len > 0 && lsm_slice_compare(lsm_ikey_user(it->key), upper) >= 0)
 			break;
-		counted++;
+		seen++;
+		counted += lsm_ikey_seq(it->key) >= min_seq;
 	}
-	if (counted == MEMTABLE_SAMPLE)
-		counted = all; /* more than a few: any share of it may be meant */
+	/* more than a few: any share of it may be meant */
+	if (seen == MEMTABLE_SAMPLE)
+		counted = (uint64_t) ((double) all * (double) counted / (double) seen);
 	lsm_iter_close(it);
 	*entries += counted;
 	*bytes += (uint64_t) ((double) lsm_memtable_used(memtable) * (double) counted / (double) all);
@@ -170,7 +175,8 @@ memtable_share(LsmMemtable *memtable, LsmSlice lower, LsmSlice upper, LsmBuf *ik
 
 /* The tables' share; the caller is pinned. */
 static LsmStatus
-tables_share(LsmDb *db, LsmSlice lower, LsmSlice upper, LsmBuf *ikey, uint64_t *bytes, uint64_t *entries, LsmError *err)
+tables_share(LsmDb *db, LsmSlice lower, LsmSlice upper, uint64_t min_seq, LsmBuf *ikey, uint64_t *bytes, uint64_t *entries,
+			 LsmError *err)
 {
 	LsmStatus status = LSM_OK;
 
@@ -183,7 +189,7 @@ tables_share(LsmDb *db, LsmSlice lower, LsmSlice upper, LsmBuf *ikey, uint64_t *
 		{
 			if (level > 0 && !lsm_file_overlaps(l->files[i], lower, upper))
 				break;
-			status = file_share(db, l->files[i], lower, upper, ikey, bytes, entries, err);
+			status = file_share(db, l->files[i], lower, upper, min_seq, ikey, bytes, entries, err);
 		}
 	}
 	return status;
@@ -199,14 +205,15 @@ lsm_range_table_bytes(LsmDb *db, LsmSlice lower, LsmSlice upper, uint64_t *bytes
 	*bytes = 0;
 	if (status != LSM_OK)
 		return status;
-	status = tables_share(db, lower, upper, &ikey, bytes, &entries, err);
+	status = tables_share(db, lower, upper, 0, &ikey, bytes, &entries, err);
 	lsm_leave(db);
 	lsm_buf_free(&ikey);
 	return status;
 }
 
 LsmStatus
-lsm_range_stats(LsmDb *db, LsmSlice lower, LsmSlice upper, uint64_t *bytes, uint64_t *entries, LsmError *err)
+lsm_range_stats(LsmDb *db, LsmSlice lower, LsmSlice upper, uint64_t min_seq, uint64_t *bytes, uint64_t *entries,
+				LsmError *err)
 {
 	LsmBuf ikey = {0};
 	LsmStatus status = lsm_enter(db, err);
@@ -215,9 +222,9 @@ lsm_range_stats(LsmDb *db, LsmSlice lower, LsmSlice upper, uint64_t *bytes, uint
 	*entries = 0;
 	if (status != LSM_OK)
 		return status;
-	status = tables_share(db, lower, upper, &ikey, bytes, entries, err);
+	status = tables_share(db, lower, upper, min_seq, &ikey, bytes, entries, err);
 	for (int i = 0; i < db->nmems && status == LSM_OK; i++)
-		status = memtable_share(db->mems[i].memtable, lower, upper, &ikey, bytes, entries, err);
+		status = memtable_share(db->mems[i].memtable, lower, upper, min_seq, &ikey, bytes, entries, err);
 	lsm_leave(db);
 	lsm_buf_free(&ikey);
 	return status;

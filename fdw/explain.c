@@ -3,6 +3,7 @@
  *
  *     Seek: id = 'a'            lookups of single documents
  *     Range: id >= 'a', id < 'b'
+ *     Range: etag > 5           files without such are left out
  *     Full Scan: true
  *     Order: id DESC            only when backwards
  *     Locks Documents: true     of an UPDATE's or DELETE's target with row triggers
@@ -92,10 +93,11 @@ docstore_explain_scan(ForeignScanState *node, ExplainState *es)
 	forboth (lc1, ops, lc2, plan->fdw_exprs)
 	{
 		SeekOp op = (SeekOp) lfirst_int(lc1);
+		bool any = op == SEEK_ANY || op == SEEK_ETAG_ANY;
 
 		points |= op == SEEK_EQ || op == SEEK_ANY;
-		appendStringInfo(&text, "%s%s%s%s%s", text.len > 0 ? ", " : "", doc_seek_text(op), op == SEEK_ANY ? "(" : "",
-						 deparse_expression((Node *) lfirst(lc2), context, prefix, false), op == SEEK_ANY ? ")" : "");
+		appendStringInfo(&text, "%s%s%s%s%s", text.len > 0 ? ", " : "", doc_seek_text(op), any ? "(" : "",
+						 deparse_expression((Node *) lfirst(lc2), context, prefix, false), any ? ")" : "");
 	}
 	if (ops == NIL)
 		ExplainPropertyBool("Full Scan", true, es);

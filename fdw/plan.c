@@ -6,7 +6,7 @@
  * that; and for each set of other relations whose columns are compared with
  * the id, one that is parameterised by them (nested loop lookups).
  *
- * The planner is told that the id is unique by way of an IndexOptInfo that
+ * The planner is told that the id and the etag are unique by way of an IndexOptInfo that
  * stands for no index: from it come right estimates for "id = ..." and for
  * joins on the id, and proofs of uniqueness.  No index paths are made for
  * foreign tables, so nobody will try to scan it.
@@ -65,23 +65,22 @@ typedef struct DocRel
 static void estimate_rows(PlannerInfo *root, RelOptInfo *rel);
 
 static void
-add_unique_id(RelOptInfo *rel, const DocTable *table)
+add_unique(RelOptInfo *rel, Var *column, Oid opfamily, Oid opcintype)
 {
 	IndexOptInfo *index = makeNode(IndexOptInfo);
-	Expr *id = (Expr *) makeVar(rel->relid, table->id, table->id_type, table->id_typmod, table->id_collation, 0);
 
 	index->rel = rel;
 	index->ncolumns = index->nkeycolumns = 1;
 	index->indexkeys = palloc(sizeof(int));
-	index->indexkeys[0] = table->id;
+	index->indexkeys[0] = column->varattno;
 	index->indexcollations = palloc(sizeof(Oid));
-	index->indexcollations[0] = table->id_collation;
+	index->indexcollations[0] = column->varcollid;
 	index->opfamily = palloc(sizeof(Oid));
-	index->opfamily[0] = TEXT_BTREE_FAM_OID;
+	index->opfamily[0] = opfamily;
 	index->opcintype = palloc(sizeof(Oid));
-	index->opcintype[0] = TEXTOID;
+	index->opcintype[0] = opcintype;
 	index->canreturn = palloc0(sizeof(bool));
-	index->indextlist = list_make1(makeTargetEntry(id, 1, NULL, false));
+	index->indextlist = list_make1(makeTargetEntry((Expr *) column, 1, NULL, false));
 	index->tuples = rel->tuples;
 	index->tree_height = -1;
 	index->unique = true;
@@ -95,13 +94,14 @@ docstore_get_rel_size(PlannerInfo *root, RelOptInfo *rel, Oid relid)
 {
 	DocRel *private = palloc0(sizeof(DocRel));
 	Relation relation = table_open(relid, NoLock);
+	DocTable *table;
 	DocCollection collection;
 	uint64 bytes;
 	uint64 entries;
 
-	private->table = doc_table_get(relation);
+	private->table = table = doc_table_get(relation);
 	table_close(relation, NoLock);
-	docstore_collection_of(private->table, NoLock, &collection);
+	docstore_collection_of(table, NoLock, &collection);
 	private->storage = collection.storage;
 	docstore_storage_stats(collection.storage, &bytes, &entries);
 	rel->fdw_private = private;
@@ -128,13 +128,19 @@ docstore_get_rel_size(PlannerInfo *root, RelOptInfo *rel, Oid relid)
 	private->bytes = bytes > 0 ? (double) bytes : rel->tuples * DEFAULT_DOCUMENT_BYTES;
 
 	/* Under a collation that takes different bytes for equal, the id is not unique. */
-	if (private->table->id != 0 && get_collation_isdeterministic(private->table->id_collation))
-		add_unique_id(rel, private->table);
+	if (table->id != 0 && get_collation_isdeterministic(table->id_collation))
+		add_unique(rel, makeVar(rel->relid, table->id, table->id_type, table->id_typmod, table->id_collation, 0),
+				   TEXT_BTREE_FAM_OID, TEXTOID);
+	if (table->etag != 0)
+		add_unique(rel, makeVar(rel->relid, table->etag, INT8OID, -1, InvalidOid, 0), INTEGER_BTREE_FAM_OID, INT8OID);
 	private->seeks = doc_seek_choose(root, rel, private->table, rel->baserestrictinfo);
 	estimate_rows(root, rel);
 }
 
-/* The part of the collection that bounds leave: from the files if they are constants, else as the planner guesses. */
+/*
+ * The part of the collection that is read within bounds: from the files if they are constants, else as the planner
+ * guesses.  Bounds of the etag only leave files out: what is returned may be much less.
+ */
 static double
 bounds_fraction(PlannerInfo *root, RelOptInfo *rel, List *seeks)
 {
@@ -153,7 +159,8 @@ bounds_fraction(PlannerInfo *root, RelOptInfo *rel, List *seeks)
 		int i = foreach_current_index(lc);
 		Node *operand = estimate_expression_value(root, (Node *) seek->operand);
 
-		clauses = lappend(clauses, seek->rinfo);
+		if (!doc_seek_is_etag(seek->op))
+			clauses = lappend(clauses, seek->rinfo);
 		if (!IsA(operand, Const))
 		{
 			constant = false;
@@ -173,9 +180,9 @@ bounds_fraction(PlannerInfo *root, RelOptInfo *rel, List *seeks)
 		doc_seek_range(private->storage, ops, n, values, nulls, &range);
 		if (range.nothing)
 			return 0;
-		docstore_check(lsm_range_stats(docstore_db(), range.lower, range.upper, &bytes, &entries, &err), &err);
+		docstore_check(lsm_range_stats(docstore_db(), range.lower, range.upper, range.min_etag, &bytes, &entries, &err), &err);
 		/* Small numbers say little, since files are counted by blocks; but they are small. */
-		if (entries > FEW_ENTRIES)
+		if (entries > FEW_ENTRIES || clauses == NIL)
 			return Min((double) entries / rel->tuples, 1.0);
 		return Min(clauselist_selectivity(root, clauses, rel->relid, JOIN_INNER, NULL), FEW_ENTRIES / rel->tuples);
 	}
@@ -189,6 +196,7 @@ estimate_rows(PlannerInfo *root, RelOptInfo *rel)
 	DocRel *private = rel->fdw_private;
 	List *others = NIL;
 	List *bounds = NIL;
+	List *etags = NIL;
 	ListCell *lc;
 
 	set_baserel_size_estimates(root, rel);
@@ -196,10 +204,19 @@ estimate_rows(PlannerInfo *root, RelOptInfo *rel)
 		((Seek *) linitial(private->seeks))->op == SEEK_ANY)
 		return;
 	foreach (lc, private->seeks)
-		bounds = lappend(bounds, ((Seek *) lfirst(lc))->rinfo);
-	others = list_difference_ptr(rel->baserestrictinfo, bounds);
-	rel->rows = clamp_row_est(rel->tuples * bounds_fraction(root, rel, private->seeks) *
-							  clauselist_selectivity(root, others, 0, JOIN_INNER, NULL));
+	{
+		Seek *seek = lfirst(lc);
+
+		if (doc_seek_is_etag(seek->op))
+			etags = lappend(etags, seek->rinfo);
+		else
+			bounds = lappend(bounds, seek->rinfo);
+	}
+	others = list_difference_ptr(list_difference_ptr(rel->baserestrictinfo, bounds), etags);
+	rel->rows = rel->tuples * bounds_fraction(root, rel, private->seeks) * clauselist_selectivity(root, others, 0, JOIN_INNER, NULL);
+	if (etags != NIL)
+		rel->rows = Min(rel->rows, rel->tuples * clauselist_selectivity(root, rel->baserestrictinfo, 0, JOIN_INNER, NULL));
+	rel->rows = clamp_row_est(rel->rows);
 }
 
 typedef struct ScanCost
@@ -321,7 +338,9 @@ add_parameterised_paths(PlannerInfo *root, RelOptInfo *rel)
 	{
 		RestrictInfo *rinfo = lfirst_node(RestrictInfo, lc);
 
-		if (join_clause_is_movable_to(rinfo, rel) && doc_seek_match(root, rel, private->table, rinfo) != NULL)
+		Seek *seek = join_clause_is_movable_to(rinfo, rel) ? doc_seek_match(root, rel, private->table, rinfo) : NULL;
+
+		if (seek != NULL && !doc_seek_is_etag(seek->op))
 			clauses = lappend(clauses, rinfo);
 	}
 	if (rel->has_eclass_joins)

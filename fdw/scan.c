@@ -250,6 +250,7 @@ open_next(DocScan *scan)
 		return false;
 	scan->opened = true;
 	doc_cursor_open(scan->cursor, lower, upper);
+	lsm_scan_newer(scan->cursor->scan, scan->range.min_etag);
 	return true;
 }
 
@@ -276,6 +277,12 @@ next_in_range(DocScan *scan)
 				lsm_scan_last(at);
 			else
 				lsm_scan_first(at);
+		}
+		if (at->valid && at->version.seq < scan->range.min_etag)
+		{
+			lsm_scan_release(at);
+			CHECK_FOR_INTERRUPTS();
+			continue;
 		}
 		if (at->valid)
 		{

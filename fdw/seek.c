@@ -5,11 +5,15 @@
  * orders so, too; the pattern operators (~<~ and their kin) always do.  For
  * equality and prefixes any deterministic collation will do.  "id IS NULL" is
  * true of no document, as "id = NULL" is.
+ *
+ * Of the etag lower bounds count: "etag > 5", and what implies one.
  */
 #include "postgres.h"
 
 #include "fdw/seek.h"
 
+#include "access/stratnum.h"
+#include "catalog/pg_opfamily_d.h"
 #include "catalog/pg_operator_d.h"
 #include "catalog/pg_type.h"
 #include "mb/pg_wchar.h"
@@ -32,12 +36,18 @@
 #define TEXT_PATTERN_GREATER_OPERATOR 2318
 
 static bool
-is_id(Node *node, RelOptInfo *rel, const DocTable *table)
+is_column(Node *node, RelOptInfo *rel, AttrNumber column)
 {
 	while (node != NULL && IsA(node, RelabelType))
 		node = (Node *) ((RelabelType *) node)->arg;
 	return node != NULL && IsA(node, Var) && ((Var *) node)->varno == rel->relid &&
-		   ((Var *) node)->varattno == table->id && ((Var *) node)->varlevelsup == 0;
+		   ((Var *) node)->varattno == column && ((Var *) node)->varlevelsup == 0;
+}
+
+static bool
+is_id(Node *node, RelOptInfo *rel, const DocTable *table)
+{
+	return is_column(node, rel, table->id);
 }
 
 /* May the other side be computed before the scan starts? */
@@ -46,6 +56,70 @@ is_operand(PlannerInfo *root, Node *node, RelOptInfo *rel)
 {
 	return !bms_is_member(rel->relid, pull_varnos(root, node)) && !contain_volatile_functions(node) &&
 		   !contain_subplans(node);
+}
+
+/* The seek of "etag op operand". */
+static SeekOp
+etag_seek(Oid opno, bool flip)
+{
+	switch (get_op_opfamily_strategy(opno, INTEGER_BTREE_FAM_OID))
+	{
+		case BTEqualStrategyNumber:
+			return SEEK_ETAG_EQ;
+		case BTGreaterStrategyNumber:
+			return flip ? 0 : SEEK_ETAG_GT;
+		case BTGreaterEqualStrategyNumber:
+			return flip ? 0 : SEEK_ETAG_GE;
+		case BTLessStrategyNumber:
+			return flip ? SEEK_ETAG_GT : 0;
+		case BTLessEqualStrategyNumber:
+			return flip ? SEEK_ETAG_GE : 0;
+		default:
+			return 0;
+	}
+}
+
+/* A lower bound of the etag that a clause gives; operand becomes a bigint. */
+static SeekOp
+match_etag(Node *clause, RelOptInfo *rel, const DocTable *table, Node **operand)
+{
+	SeekOp op = 0;
+
+	if (table->etag == 0)
+		return 0;
+	if (IsA(clause, OpExpr) && list_length(((OpExpr *) clause)->args) == 2)
+	{
+		OpExpr *expr = (OpExpr *) clause;
+		bool flip = !is_column(linitial(expr->args), rel, table->etag);
+
+		if (flip && !is_column(lsecond(expr->args), rel, table->etag))
+			return 0;
+		op = etag_seek(expr->opno, flip);
+		*operand = flip ? linitial(expr->args) : lsecond(expr->args);
+		switch (exprType(*operand))
+		{
+			case INT8OID:
+				return op;
+			case INT4OID:
+				*operand = (Node *) makeFuncExpr(F_INT8_INT4, INT8OID, list_make1(*operand), InvalidOid, InvalidOid, COERCE_IMPLICIT_CAST);
+				return op;
+			case INT2OID:
+				*operand = (Node *) makeFuncExpr(F_INT8_INT2, INT8OID, list_make1(*operand), InvalidOid, InvalidOid, COERCE_IMPLICIT_CAST);
+				return op;
+			default:
+				return 0;
+		}
+	}
+	if (IsA(clause, ScalarArrayOpExpr))
+	{
+		ScalarArrayOpExpr *expr = (ScalarArrayOpExpr *) clause;
+
+		*operand = lsecond(expr->args);
+		if (expr->useOr && is_column(linitial(expr->args), rel, table->etag) &&
+			etag_seek(expr->opno, false) == SEEK_ETAG_EQ && exprType(*operand) == INT8ARRAYOID)
+			return SEEK_ETAG_ANY;
+	}
+	return 0;
 }
 
 /* The seek of "id op operand"; flip for "operand op id". */
@@ -109,10 +183,13 @@ doc_seek_match(PlannerInfo *root, RelOptInfo *rel, const DocTable *table, Restri
 	SeekOp op = 0;
 	Seek *seek;
 
-	if (table->id == 0 || rinfo->pseudoconstant)
+	if (rinfo->pseudoconstant)
 		return NULL;
 
-	if (IsA(clause, OpExpr) && list_length(((OpExpr *) clause)->args) == 2)
+	op = match_etag(clause, rel, table, &operand);
+	if (op != 0 || table->id == 0)
+		;
+	else if (IsA(clause, OpExpr) && list_length(((OpExpr *) clause)->args) == 2)
 	{
 		OpExpr *expr = (OpExpr *) clause;
 		Node *left = linitial(expr->args);
@@ -236,6 +313,14 @@ doc_seek_text(SeekOp op)
 			return "id ~~ ";
 		case SEEK_PREFIX:
 			return "id ^@ ";
+		case SEEK_ETAG_EQ:
+			return "etag = ";
+		case SEEK_ETAG_ANY:
+			return "etag = ANY ";
+		case SEEK_ETAG_GT:
+			return "etag > ";
+		case SEEK_ETAG_GE:
+			return "etag >= ";
 	}
 	return "";
 }
@@ -328,6 +413,37 @@ add_point(SeekRange *range, uint64 storage, Datum datum)
 	range->keys[range->nkeys++] = key;
 }
 
+static void
+raise_etag(SeekRange *range, int64 etag)
+{
+	if (etag > 0 && (uint64) etag > range->min_etag)
+		range->min_etag = (uint64) etag;
+}
+
+/* The lowest of an array; there is none if it has no elements but nulls. */
+static void
+raise_etag_to_any(SeekRange *range, Datum array)
+{
+	Datum *elements;
+	bool *nulls;
+	int64 lowest = PG_INT64_MAX;
+	bool any = false;
+	int n;
+
+	deconstruct_array(DatumGetArrayTypeP(array), INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE, &elements, &nulls,
+					  &n);
+	for (int i = 0; i < n; i++)
+		if (!nulls[i])
+		{
+			any = true;
+			lowest = Min(lowest, DatumGetInt64(elements[i]));
+		}
+	if (any)
+		raise_etag(range, lowest);
+	else
+		range->nothing = true;
+}
+
 void
 doc_seek_range(uint64 storage, const SeekOp *ops, int nops, const Datum *values, const bool *nulls, SeekRange *range)
 {
@@ -349,7 +465,7 @@ doc_seek_range(uint64 storage, const SeekOp *ops, int nops, const Datum *values,
 			range->nothing = true;
 			return;
 		}
-		if (ops[i] != SEEK_ANY)
+		if (ops[i] != SEEK_ANY && !doc_seek_is_etag(ops[i]))
 		{
 			text *value = DatumGetTextPP(values[i]);
 
@@ -419,6 +535,19 @@ doc_seek_range(uint64 storage, const SeekOp *ops, int nops, const Datum *values,
 					bound_prefix(range, storage, prefix, len);
 				break;
 			}
+			case SEEK_ETAG_EQ:
+			case SEEK_ETAG_GE:
+				raise_etag(range, DatumGetInt64(values[i]));
+				break;
+			case SEEK_ETAG_GT:
+				if (DatumGetInt64(values[i]) == PG_INT64_MAX)
+					range->nothing = true;
+				else
+					raise_etag(range, DatumGetInt64(values[i]) + 1);
+				break;
+			case SEEK_ETAG_ANY:
+				raise_etag_to_any(range, values[i]);
+				break;
 		}
 	}
 	if (lsm_slice_compare(range->lower, range->upper) >= 0)

@@ -1,6 +1,9 @@
 /*
  * seek.h - conditions on the id that the engine can answer by position: found in clauses, turned into
  * points or a range when a scan starts.
+ *
+ * Conditions on the etag are no positions, but a lower bound of it leaves whole files out: those that hold nothing
+ * that was written later.
  */
 #ifndef DOCSTORE_SEEK_H
 #define DOCSTORE_SEEK_H
@@ -25,7 +28,12 @@ typedef enum SeekOp
 	SEEK_LIKE,   /* operand is a LIKE pattern; its fixed prefix counts, the clause stays a filter */
 	SEEK_PREFIX, /* operand is the prefix */
 	SEEK_FROM,   /* >= for what begins a row comparison, (id, ...) > (operand, ...); the clause stays a filter */
-	SEEK_UPTO    /* <=, likewise */
+	SEEK_UPTO,   /* <=, likewise */
+	/* The operand is a bigint, or an array of bigints: a lower bound of the etags; the clause stays a filter. */
+	SEEK_ETAG_EQ,
+	SEEK_ETAG_ANY,
+	SEEK_ETAG_GT,
+	SEEK_ETAG_GE
 } SeekOp;
 
 typedef struct Seek
@@ -35,6 +43,12 @@ typedef struct Seek
 	RestrictInfo *rinfo;
 } Seek;
 
+static inline bool
+doc_seek_is_etag(SeekOp op)
+{
+	return op >= SEEK_ETAG_EQ;
+}
+
 /* The seek that a clause allows (operands may use other relations' columns), or NULL. */
 extern Seek *doc_seek_match(PlannerInfo *root, RelOptInfo *rel, const DocTable *table, RestrictInfo *rinfo);
 /* Of a list of RestrictInfos, the seeks to use together: one EQ, or one ANY, or any number of bounds; a list of Seek. */
@@ -43,7 +57,7 @@ extern List *doc_seek_choose(PlannerInfo *root, RelOptInfo *rel, const DocTable 
 static inline bool
 doc_seek_exact(SeekOp op)
 {
-	return op != SEEK_LIKE && op != SEEK_FROM && op != SEEK_UPTO;
+	return op != SEEK_LIKE && op != SEEK_FROM && op != SEEK_UPTO && !doc_seek_is_etag(op);
 }
 
 /* What a LIKE pattern begins with, into prefix (of len bytes), and its length; *exact if there is nothing else in it. */
@@ -61,6 +75,7 @@ typedef struct SeekRange
 	LsmSlice lower; /* else [lower, upper); nothing if nothing is set */
 	LsmSlice upper;
 	bool nothing;
+	uint64 min_etag; /* documents with lower ones are not wanted; 0: no bound */
 } SeekRange;
 
 /* values, nulls: the operands' values.  Allocates in the current context. */

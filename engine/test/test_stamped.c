@@ -7,6 +7,7 @@
  *   - versions and row locks of running transactions are never dropped; aborted ones go
  *   - once settled, ids are gone from the files: nothing asks for an outcome that the table has forgotten
  *   - sequence numbers never come twice, also after writes that a crash lost
+ *   - a scan of what is newer than some sequence finds that, whatever files it leaves out
  *   - large values come back from their spill files, and no spill file outlives its memtable
  *   - a copy of the directory made file by file, in any order, while everything changes, recovers to what there is at its end
  *   - the journal is told to flush before tables are installed, and lets go only of what is in tables
@@ -205,6 +206,48 @@ check_snapshot(uint64_t time, bool dead_too)
 	}
 	lsm_scan_close(scan);
 	lsm_buf_free(&got);
+}
+
+/* A scan of what is newer than some write finds all of it, in both directions, and no version but the right ones. */
+static void
+check_newer(uint64_t time)
+{
+	LsmRead read = {LSM_MAX_SEQUENCE, visible, &time};
+	uint64_t min_seq = nwrites > 0 ? writes[below((uint64_t) nwrites)].seq : 1;
+	int expected = 0;
+	int forward = 0;
+	int backward = 0;
+	LsmScan *scan;
+	LsmError err;
+
+	for (int key = 0; key < KEYS; key++)
+	{
+		int at = key % 10 == 9 ? -1 : model_get(key, time);
+
+		expected += at >= 0 && writes[at].seq >= min_seq;
+	}
+	MUST(lsm_scan_open(db, &read, text(""), text("z"), &scan, &err), &err);
+	lsm_scan_newer(scan, min_seq);
+	for (lsm_scan_first(scan); scan->valid; lsm_scan_next(scan))
+	{
+		char number[6] = {0};
+		int at;
+
+		if (scan->version.seq < min_seq)
+			continue;
+		memcpy(number, scan->key.data + 1, 5);
+		at = model_get(atoi(number), time);
+		CHECK(at >= 0 && writes[at].seq == scan->version.seq);
+		forward++;
+		if (below(3) == 0)
+			lsm_scan_release(scan);
+	}
+	CHECK(scan->status == LSM_OK);
+	for (lsm_scan_last(scan); scan->valid; lsm_scan_prev(scan))
+		backward += scan->version.seq >= min_seq;
+	CHECK(scan->status == LSM_OK);
+	CHECK(forward == expected && backward == expected);
+	lsm_scan_close(scan);
 }
 
 /* ---- steps ---- */
@@ -455,6 +498,7 @@ test_random_transactions(int steps)
 		if (below(50) == 0)
 		{
 			check_snapshot(clock_now, false);
+			check_newer(clock_now);
 			for (int k = 0; k < MAX_SNAPSHOTS; k++)
 			{
 				if (snapshots[k].open)
@@ -466,6 +510,7 @@ test_random_transactions(int steps)
 		{
 			crash();
 			check_snapshot(clock_now, false);
+			check_newer(clock_now);
 			shrink_model();
 		}
 		if (step == steps * 3 / 4)
