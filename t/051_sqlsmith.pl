@@ -17,7 +17,6 @@ $node->init(allows_streaming => 1);
 $node->append_conf('postgresql.conf', q{
 shared_preload_libraries = 'docstore'
 docstore.memtable_size = '256kB'
-statement_timeout = '200ms'
 log_min_messages = error
 log_min_error_statement = panic
 log_line_prefix = '%b '
@@ -31,6 +30,7 @@ $node->start;
 # Not a superuser: that could crash the server, and stop it, by what PostgreSQL itself has.
 $node->safe_psql('postgres', q{
 	CREATE ROLE smith LOGIN;
+	ALTER ROLE smith SET statement_timeout = '200ms'; -- its sessions only
 	CREATE EXTENSION docstore;
 	GRANT ALL ON SCHEMA public TO smith;
 	SET ROLE smith;
