@@ -47,7 +47,8 @@
 #define MAX_HEIGHT 12
 #define LINK sizeof(uint32_t)
 #define COST_HEIGHT 2 /* links that lsm_memtable_cost counts; a tower has 4/3 on average */
-#define PAID 8        /* entries of a room whose towers are reserved as drawn */
+#define ESTIMATE_SAMPLE 256
+#define PAID 8 /* entries of a room whose towers are reserved as drawn */
 
 /* Another process maps the arena: an atomic that hides a lock would lie in ours. */
 _Static_assert(ATOMIC_INT_LOCK_FREE == 2 && ATOMIC_LLONG_LOCK_FREE == 2, "lock-free atomics");
@@ -436,6 +437,43 @@ lsm_memtable_get(LsmMemtable *mt, LsmSlice user_key, uint64_t max_seq, LsmVisit 
 			return false;
 	}
 	return true;
+}
+
+void
+lsm_memtable_estimate(LsmMemtable *mt, LsmSlice lower, LsmSlice upper, uint64_t min_seq, uint64_t *entries,
+					  uint64_t *bytes)
+{
+	uint64_t trailer = lsm_pack_trailer(LSM_MAX_SEQUENCE, LSM_TYPE_FOR_SEEK);
+	int level = (int) atomic_load_explicit(&mt->height, memory_order_relaxed);
+	uint32_t before = 0;
+	uint32_t sampled;
+
+	lower = never_null(lower);
+	do
+	{
+		uint32_t next;
+
+		level--;
+		sampled = 0;
+		*entries = *bytes = 0;
+		before = walk(mt, before, level, lower, trailer, 0, &next);
+		for (; next != 0; next = follow(mt, next, level))
+		{
+			Node *node = node_at(mt, next);
+			LsmSlice key = node_key(node);
+
+			if (upper.len > 0 && lsm_slice_compare(lsm_ikey_user(key), upper) >= 0)
+				break;
+			sampled++;
+			if (lsm_ikey_seq(key) < min_seq)
+				continue;
+			++*entries;
+			*bytes += lsm_memtable_cost(key.len - LSM_TRAILER_SIZE, node->value_len);
+		}
+	} while (sampled < ESTIMATE_SAMPLE && level > 0);
+	/* one in four of a level reaches the next */
+	*entries <<= 2 * level;
+	*bytes <<= 2 * level;
 }
 
 size_t

@@ -171,13 +171,6 @@ lsm_compact_range(LsmDb *db, LsmSlice lower, LsmSlice upper, LsmError *err)
 
 /* ---- a range of which all is dead ---- */
 
-static bool
-lies_within(const LsmFileMeta *file, LsmSlice lower, LsmSlice upper)
-{
-	return lsm_slice_compare(lsm_ikey_user(file->smallest), lower) >= 0 &&
-		   (upper.len == 0 || lsm_slice_compare(lsm_ikey_user(file->largest), upper) < 0);
-}
-
 /* Takes the files that lie within the range out of the set. */
 static LsmStatus
 drop_files(LsmDb *db, LsmSlice lower, LsmSlice upper, uint64_t *bytes, LsmError *err)
@@ -191,7 +184,7 @@ drop_files(LsmDb *db, LsmSlice lower, LsmSlice upper, uint64_t *bytes, LsmError 
 
 		for (int i = 0; i < l->n && status == LSM_OK; i++)
 		{
-			if (!lies_within(l->files[i], lower, upper))
+			if (!lsm_file_lies_within(l->files[i], lower, upper))
 				continue;
 			*bytes += l->files[i]->size;
 			if (!lsm_edit_delete(&edit, level, l->files[i]->number))

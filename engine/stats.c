@@ -6,8 +6,6 @@
 #include "engine/handle.h"
 #include "engine/shape.h"
 
-#define MEMTABLE_SAMPLE 1000 /* entries of a memtable that are counted before the rest is guessed */
-
 /* What a file's own meta block says; opens it if this handle never did.  The caller is pinned. */
 static LsmStatus
 props_of(LsmDb *db, LsmFileMeta *file, const LsmTableProps **props, LsmError *err)
@@ -104,14 +102,19 @@ offset_in(LsmTable *table, LsmSlice key, LsmBuf *ikey)
 	return lsm_table_offset_of(table, lsm_buf_slice(ikey));
 }
 
+/*
+ * The file's share, by where the bounds lie in it.  A file that lies wholly in the range says how many entries it has.  In
+ * another the neighbours may be larger or smaller by far (an index beside documents, say), so some of those meant are counted.
+ */
 static LsmStatus
 file_share(LsmDb *db, LsmFileMeta *file, LsmSlice lower, LsmSlice upper, uint64_t min_seq, LsmBuf *ikey, uint64_t *bytes,
 		   uint64_t *entries, LsmError *err)
 {
-	uint64_t from = 0;
-	uint64_t to = file->size;
+	LsmDensity density;
 	LsmTable *table;
 	LsmStatus status;
+	uint64_t from;
+	uint64_t to;
 
 	if (!lsm_file_overlaps(file, lower, upper))
 		return LSM_OK;
@@ -120,60 +123,29 @@ file_share(LsmDb *db, LsmFileMeta *file, LsmSlice lower, LsmSlice upper, uint64_
 		return status;
 	if (file->props.known && file->props.max_seq < min_seq)
 		return LSM_OK;
-	if (lsm_slice_compare(lsm_ikey_user(file->smallest), lower) < 0)
-		from = offset_in(table, lower, ikey);
-	if (upper.len > 0 && lsm_slice_compare(lsm_ikey_user(file->largest), upper) >= 0)
-		to = offset_in(table, upper, ikey);
-	if (to > file->size)
-		to = file->size;
-	if (to <= from)
+	if (lsm_file_lies_within(file, lower, upper) && file->props.known)
+	{
+		*bytes += file->size;
+		if (entries != NULL)
+			*entries += file->props.entries;
 		return LSM_OK;
-	*bytes += to - from;
-	/* a file of LevelDB's does not say how many entries it has */
-	if (file->props.known)
-		*entries += (uint64_t) ((double) file->props.entries * (double) (to - from) / (double) file->size);
-	else
-		*entries += (to - from) / 100;
+	}
+	from = offset_in(table, lower, ikey);
+	to = upper.len > 0 ? offset_in(table, upper, ikey) : lsm_table_data_end(table);
+	if (to > from)
+		*bytes += to - from;
+	if (entries == NULL)
+		return LSM_OK;
+	status = lsm_table_density(table, lower, upper, &density, err);
+	if (status != LSM_OK)
+		return status;
+	*entries += density.counted;
+	if (density.more && density.bytes > 0 && to > density.end)
+		*entries += (uint64_t) ((double) density.entries * (double) (to - density.end) / (double) density.bytes);
 	return LSM_OK;
 }
 
-/* Counts a memtable's entries in the range, the first ones for real. */
-static LsmStatus
-memtable_share(LsmMemtable *memtable, LsmSlice lower, LsmSlice upper, uint64_t min_seq, LsmBuf *ikey, uint64_t *bytes,
-			   uint64_t *entries, LsmError *err)
-{
-	uint64_t all = lsm_memtable_entries(memtable);
-	uint64_t seen = 0;
-	uint64_t counted = 0;
-	LsmIter *it;
-
-	if (all == 0)
-		return LSM_OK;
-	it = lsm_memtable_iter(memtable);
-	ikey->len = 0;
-	if (it == NULL || !lsm_ikey_append(ikey, lower, LSM_MAX_SEQUENCE, LSM_TYPE_FOR_SEEK))
-	{
-		if (it != NULL)
-			lsm_iter_close(it);
-		return lsm_no_memory(err);
-	}
-	for (lsm_iter_seek(it, lsm_buf_slice(ikey)); it->valid && seen < MEMTABLE_SAMPLE; lsm_iter_next(it))
-	{
-		if (upper.len > 0 && lsm_slice_compare(lsm_ikey_user(it->key), upper) >= 0)
-			break;
-		seen++;
-		counted += lsm_ikey_seq(it->key) >= min_seq;
-	}
-	/* more than a few: any share of it may be meant */
-	if (seen == MEMTABLE_SAMPLE)
-		counted = (uint64_t) ((double) all * (double) counted / (double) seen);
-	lsm_iter_close(it);
-	*entries += counted;
-	*bytes += (uint64_t) ((double) lsm_memtable_used(memtable) * (double) counted / (double) all);
-	return LSM_OK;
-}
-
-/* The tables' share; the caller is pinned. */
+/* The tables' share; the caller is pinned.  entries may be NULL. */
 static LsmStatus
 tables_share(LsmDb *db, LsmSlice lower, LsmSlice upper, uint64_t min_seq, LsmBuf *ikey, uint64_t *bytes, uint64_t *entries,
 			 LsmError *err)
@@ -200,12 +172,11 @@ lsm_range_table_bytes(LsmDb *db, LsmSlice lower, LsmSlice upper, uint64_t *bytes
 {
 	LsmBuf ikey = {0};
 	LsmStatus status = lsm_enter(db, err);
-	uint64_t entries = 0;
 
 	*bytes = 0;
 	if (status != LSM_OK)
 		return status;
-	status = tables_share(db, lower, upper, 0, &ikey, bytes, &entries, err);
+	status = tables_share(db, lower, upper, 0, &ikey, bytes, NULL, err);
 	lsm_leave(db);
 	lsm_buf_free(&ikey);
 	return status;
@@ -224,7 +195,14 @@ lsm_range_stats(LsmDb *db, LsmSlice lower, LsmSlice upper, uint64_t min_seq, uin
 		return status;
 	status = tables_share(db, lower, upper, min_seq, &ikey, bytes, entries, err);
 	for (int i = 0; i < db->nmems && status == LSM_OK; i++)
-		status = memtable_share(db->mems[i].memtable, lower, upper, min_seq, &ikey, bytes, entries, err);
+	{
+		uint64_t some;
+		uint64_t some_bytes;
+
+		lsm_memtable_estimate(db->mems[i].memtable, lower, upper, min_seq, &some, &some_bytes);
+		*entries += some;
+		*bytes += some_bytes;
+	}
 	lsm_leave(db);
 	lsm_buf_free(&ikey);
 	return status;

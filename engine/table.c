@@ -456,11 +456,17 @@ lsm_table_get(LsmTable *table, LsmSlice user_key, uint64_t max_seq, LsmVisit vis
 }
 
 uint64_t
+lsm_table_data_end(const LsmTable *table)
+{
+	return table->filter_contents.data != NULL ? table->filter_handle.offset : table->metaindex_handle.offset;
+}
+
+uint64_t
 lsm_table_offset_of(LsmTable *table, LsmSlice ikey)
 {
 	LsmBlockIter index;
 	LsmBlockHandle handle;
-	uint64_t offset = table->metaindex_handle.offset; /* for keys behind the last: near the end of the file */
+	uint64_t offset = lsm_table_data_end(table); /* for keys behind the last */
 
 	lsm_block_iter_init(&index, LSM_KEYS_INTERNAL);
 	(void) lsm_block_iter_set(&index, table->index);
@@ -469,4 +475,76 @@ lsm_table_offset_of(LsmTable *table, LsmSlice ikey)
 		offset = handle.offset;
 	lsm_block_iter_free(&index);
 	return offset;
+}
+
+/*
+ * A block's entries of the range.  Their share of its bytes is that of the keys and values, but what else is in the block may
+ * have been compressed otherwise: a block that the range fills says more, so it replaces what was known before.
+ */
+static void
+count_in_block(LsmBlockIter *it, LsmSlice lower, LsmSlice upper, uint64_t size, LsmDensity *density)
+{
+	uint64_t all = 0;
+	uint64_t within = 0;
+	uint64_t entries = 0;
+
+	for (lsm_block_iter_first(it); it->valid; lsm_block_iter_next(it))
+	{
+		LsmSlice user = lsm_ikey_user(it->key);
+
+		all += it->key.len + it->value.len;
+		density->more = upper.len == 0 || lsm_slice_compare(user, upper) < 0;
+		if (lsm_slice_compare(user, lower) < 0 || !density->more)
+			continue;
+		within += it->key.len + it->value.len;
+		entries++;
+	}
+	density->counted += entries;
+	if (entries == 0)
+		return;
+	if (within == all)
+		density->entries = density->bytes = 0;
+	density->entries += entries;
+	density->bytes += (uint64_t) ((double) size * (double) within / (double) all);
+}
+
+LsmStatus
+lsm_table_density(LsmTable *table, LsmSlice lower, LsmSlice upper, LsmDensity *density, LsmError *err)
+{
+	LsmBuf target = {0};
+	Block block = {0};
+	LsmBlockIter index;
+	LsmBlockIter it;
+	LsmStatus status = LSM_OK;
+
+	memset(density, 0, sizeof(*density));
+	if (!lsm_ikey_append(&target, lower, LSM_MAX_SEQUENCE, LSM_TYPE_FOR_SEEK))
+		return lsm_table_no_memory(table, err);
+	lsm_block_iter_init(&index, LSM_KEYS_INTERNAL);
+	lsm_block_iter_init(&it, LSM_KEYS_INTERNAL);
+	(void) lsm_block_iter_set(&index, table->index);
+	lsm_block_iter_seek(&index, lsm_buf_slice(&target));
+	for (int blocks = 0; blocks < 2 && index.valid && status == LSM_OK; blocks++)
+	{
+		LsmBlockHandle handle;
+
+		status = lsm_table_index_handle(table, &index, &handle, err);
+		if (status == LSM_OK)
+			status = fetch_block(table, handle, &block, err);
+		if (status != LSM_OK)
+			break;
+		if (lsm_block_iter_set(&it, block.contents))
+			count_in_block(&it, lower, upper, handle.size + LSM_BLOCK_TRAILER, density);
+		status = lsm_table_block_status(table, &it, handle.offset, err);
+		release_block(table, &block);
+		density->end = handle.offset + handle.size + LSM_BLOCK_TRAILER;
+		lsm_block_iter_next(&index);
+	}
+	density->more = density->more && index.valid;
+	lsm_block_iter_free(&it);
+	lsm_block_iter_free(&index);
+	lsm_buf_free(&block.stored);
+	lsm_buf_free(&block.plain);
+	lsm_buf_free(&target);
+	return status;
 }

@@ -57,6 +57,22 @@ extern LsmIter *lsm_table_iter(LsmTable *table, bool fill_cache);
 
 /* Offset in the file at about which ikey would lie (for sizes of ranges). */
 extern uint64_t lsm_table_offset_of(LsmTable *table, LsmSlice ikey);
+/* Where the entries end, and filter and index begin. */
+extern uint64_t lsm_table_data_end(const LsmTable *table);
+
+/*
+ * How closely user keys of [lower, upper) lie, from the block in which lower would lie and the next one; an empty upper is the
+ * end.  All 0 if there are none.
+ */
+typedef struct LsmDensity
+{
+	uint64_t counted; /* entries of the range in both */
+	uint64_t end;     /* where they end in the file */
+	bool more;        /* the range may go on there */
+	uint64_t entries; /* so many entries ... */
+	uint64_t bytes;   /* ... take so many bytes of the file */
+} LsmDensity;
+extern LsmStatus lsm_table_density(LsmTable *table, LsmSlice lower, LsmSlice upper, LsmDensity *density, LsmError *err);
 
 /* Reads and checks everything: order of keys, checksums, index, filter (no false negative). */
 typedef void (*LsmDamage)(void *arg, const LsmError *what);

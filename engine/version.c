@@ -77,6 +77,13 @@ lsm_file_overlaps(const LsmFileMeta *file, LsmSlice lower, LsmSlice upper)
 	return lsm_slice_compare(lsm_ikey_user(file->largest), lower) >= 0;
 }
 
+bool
+lsm_file_lies_within(const LsmFileMeta *file, LsmSlice lower, LsmSlice upper)
+{
+	return lsm_slice_compare(lsm_ikey_user(file->smallest), lower) >= 0 &&
+		   (upper.len == 0 || lsm_slice_compare(lsm_ikey_user(file->largest), upper) < 0);
+}
+
 /* ---- sets ---- */
 
 LsmFiles *

@@ -71,6 +71,8 @@ extern int lsm_level_find(const LsmLevel *level, LsmSlice ikey);
 extern int lsm_level_find_user(const LsmLevel *level, LsmSlice key);
 /* Does a file hold any user key of [lower, upper)?  upper.len = 0: no end. */
 extern bool lsm_file_overlaps(const LsmFileMeta *file, LsmSlice lower, LsmSlice upper);
+/* Nothing but keys of the range. */
+extern bool lsm_file_lies_within(const LsmFileMeta *file, LsmSlice lower, LsmSlice upper);
 
 /*
  * In levels >= 1: the files that hold user keys of the closed range [first,
