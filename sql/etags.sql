@@ -88,10 +88,30 @@ EXPLAIN (COSTS OFF, VERBOSE) SELECT a.id FROM logs a LEFT JOIN log_facts b ON a.
 SELECT b.id FROM logs a JOIN log_facts b ON a.etag = b.etag WHERE a.etag > :old ORDER BY b.id DESC LIMIT 1;
 
 -- What is read: in memory, nothing of the files; once flushed, the new file; and all when what is old is wanted.
-SELECT blocks('SELECT id FROM logs WHERE etag > ' || :old) AS in_memory;
-SELECT count(docstore.flush()) AS flushed;
-SELECT blocks('SELECT id FROM logs WHERE etag > ' || :old) BETWEEN 1 AND 3 AS few;
-SELECT blocks('SELECT id FROM logs WHERE etag > ' || :old || ' ORDER BY id DESC') BETWEEN 1 AND 3 AS few_backwards;
+-- (Once more, if background work merged new and old meanwhile: after a collection was dropped, it does.)
+DO $$
+DECLARE
+	old bigint;
+	in_memory bigint;
+	flushed bigint;
+	backwards bigint;
+BEGIN
+	FOR i IN 1..100 LOOP
+		PERFORM docstore.compact('logs');
+		SELECT max(etag) INTO old FROM logs;
+		UPDATE logs SET doc = doc || '{"again": true}' WHERE id LIKE 'b%';
+		COMMIT;
+		in_memory := blocks('SELECT id FROM logs WHERE etag > ' || old);
+		PERFORM docstore.flush();
+		flushed := blocks('SELECT id FROM logs WHERE etag > ' || old);
+		backwards := blocks('SELECT id FROM logs WHERE etag > ' || old || ' ORDER BY id DESC');
+		EXIT WHEN in_memory = 0 AND flushed BETWEEN 1 AND 3 AND backwards BETWEEN 1 AND 3;
+		IF i = 100 THEN
+			RAISE 'blocks read in memory: %, flushed: %, backwards: %', in_memory, flushed, backwards;
+		END IF;
+		PERFORM pg_sleep(0.1);
+	END LOOP;
+END $$;
 SELECT blocks('SELECT id FROM logs WHERE etag > 0') > 50 AS all;
 SELECT count(*) FROM logs WHERE etag > :old;
 -- Merged into one another the files are newer; what is found is the same.
@@ -99,6 +119,7 @@ SELECT docstore.compact('logs');
 SELECT id FROM logs WHERE etag > :old ORDER BY id;
 
 -- The planner: from the files before ANALYZE; a third at most then, the histogram's share later.
+SELECT max(etag) AS last FROM logs \gset
 INSERT INTO logs SELECT 'c' || g, jsonb_build_object('n', g) FROM generate_series(1, 5) g;
 SELECT estimate('SELECT FROM logs WHERE etag > 0') BETWEEN 5000 AND 8000 AS a_third;
 SELECT estimate('SELECT FROM logs WHERE etag > ' || :last) <= 5 AS few;
