@@ -3,6 +3,9 @@
  *
  * Only one process writes a view, so nothing is waited for and nothing rechecked:
  * records go to the store in batches, as versions of this transaction.
+ *
+ * The rows of all documents are written together, in the order of their keys: a search in the memtable
+ * then mostly goes where the one before has gone, whose nodes are in the processor's caches.
  */
 #include "postgres.h"
 
@@ -127,14 +130,13 @@ delete_rows(ViewWriter *writer, const View *view, LsmSlice list, const ViewRow *
 	return n;
 }
 
-/* read NULL: it has no rows yet. */
+/* All but its rows themselves.  read NULL: it has none yet. */
 static void
 write_document(ViewWriter *writer, const View *view, const ViewDocument *doc, const LsmRead *read, int64 *rows,
 			   ViewChanges *changes)
 {
 	LsmSlice id = lsm_slice(VARDATA_ANY(doc->id), VARSIZE_ANY_EXHDR(doc->id));
 	StringInfoData back;
-	StringInfoData key;
 	StringInfoData list;
 	LsmBuf found = {0};
 	LsmVersion version;
@@ -142,7 +144,6 @@ write_document(ViewWriter *writer, const View *view, const ViewDocument *doc, co
 	LsmError err;
 
 	initStringInfo(&back);
-	initStringInfo(&key);
 	initStringInfo(&list);
 	view_back_key(&back, view->storage, doc->storage, id);
 	status = read == NULL ? LSM_NOT_FOUND : lsm_get(writer->db, read, lsm_slice(back.data, back.len), &found, &version, &err);
@@ -161,9 +162,6 @@ write_document(ViewWriter *writer, const View *view, const ViewDocument *doc, co
 	}
 	for (const ViewRow *row = doc->rows; row != NULL; row = row->next)
 	{
-		set_prefix(&key, view);
-		appendBinaryStringInfo(&key, row->key.data, (int) row->key.len);
-		view_writer_put(writer, lsm_slice(key.data, key.len), &row->value);
 		view_back_append(&list, row->key);
 		note_change(changes, row->key, id.len, 1);
 		*rows += 1;
@@ -177,8 +175,40 @@ write_document(ViewWriter *writer, const View *view, const ViewDocument *doc, co
 	else if (status == LSM_OK)
 		view_writer_put(writer, lsm_slice(back.data, back.len), NULL);
 	pfree(back.data);
-	pfree(key.data);
 	pfree(list.data);
+}
+
+static int
+by_key(const void *a, const void *b)
+{
+	return lsm_slice_compare((*(const ViewRow **) a)->key, (*(const ViewRow **) b)->key);
+}
+
+static void
+write_rows(ViewWriter *writer, const View *view, const ViewDocument *docs, int n)
+{
+	const ViewRow **rows;
+	StringInfoData key;
+	size_t count = 0;
+
+	for (int i = 0; i < n; i++)
+		count += docs[i].nrows;
+	rows = palloc_extended(Max(count, 1) * sizeof(ViewRow *), MCXT_ALLOC_HUGE);
+	count = 0;
+	for (int i = 0; i < n; i++)
+		for (const ViewRow *row = docs[i].rows; row != NULL; row = row->next)
+			rows[count++] = row;
+	qsort(rows, count, sizeof(ViewRow *), by_key);
+	initStringInfo(&key);
+	for (size_t i = 0; i < count; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		set_prefix(&key, view);
+		appendBinaryStringInfo(&key, rows[i]->key.data, (int) rows[i]->key.len);
+		view_writer_put(writer, lsm_slice(key.data, key.len), &rows[i]->value);
+	}
+	pfree(key.data);
+	pfree(rows);
 }
 
 void
@@ -194,6 +224,8 @@ view_write_documents(const View *view, const ViewDocument *docs, int n, bool fre
 		CHECK_FOR_INTERRUPTS();
 		write_document(&writer, view, &docs[i], fresh ? NULL : &read, rows, changes);
 	}
+	/* Behind the deletions, for the sake of those that were one too many. */
+	write_rows(&writer, view, docs, n);
 	view_writer_flush(&writer);
 }
 
