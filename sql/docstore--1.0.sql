@@ -180,7 +180,9 @@ CREATE TABLE docstore.view_progress (
 	reduced boolean NOT NULL, -- with a reduce: what the scan found is reduced
 	next_group bytea, -- until then: what comes next
 	reductions bigint NOT NULL,
-	results_id bigint NOT NULL
+	results_id bigint NOT NULL,
+	changes bigint NOT NULL,
+	changes_read bigint NOT NULL
 ) WITH (fillfactor = 50);
 
 -- Documents that are not in a view because its map fails for them.  Written by the indexer only.
@@ -251,6 +253,8 @@ SELECT i.view AS name,
 		AS estimated_documents,        -- the same: of how many
 	b.changes AS changes_behind,       -- when built; at most 10000 are counted
 	clock_timestamp() - b.since AS time_behind,
+	p.changes AS changes_indexed,      -- changed documents that were mapped since it is built ...
+	p.changes_read,                    -- ... and those of them that were read for it: views that keep up with the same collections share
 	p.rows,                            -- that the map returned
 	CASE WHEN i.reduce IS NOT NULL THEN p.groups END AS groups,
 	CASE WHEN i.reduce IS NOT NULL THEN p.reductions END AS reductions, -- blocks and levels that were computed so far

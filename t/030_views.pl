@@ -92,6 +92,10 @@ sub compare
 # ---- histories ----
 
 $node->safe_psql('postgres', q{CREATE EXTENSION docstore; SELECT docstore.create_collection('a'); SELECT docstore.create_collection('b')});
+# Before anything was ever written.
+$node->safe_psql('postgres', q{SELECT docstore.create_view('first', 'SELECT 1 AS one FROM docs', '{a}')});
+is($node->safe_psql('postgres', q{SELECT docstore.wait_for_view('first', '30 s'); SELECT count(*) FROM first}), "\n0", 'a view of an empty store');
+$node->safe_psql('postgres', q{SELECT docstore.drop_view('first')});
 $node->safe_psql('postgres', history(40));
 for my $view (sort keys %maps)
 {

@@ -33,7 +33,7 @@
 #define BATCH "docstore batch"
 /* What the rows of a batch may take in memory; a batch of one document that needs more is an error of that document. */
 #define MAX_ROWS_BYTES (64 * 1024 * 1024)
-#define WORK_MEM_KB 4096
+#define WORK_MEM_KB 16384
 
 struct ViewMap
 {

@@ -41,7 +41,9 @@
 #define ATT_NEXT_GROUP 16
 #define ATT_REDUCTIONS 17
 #define ATT_RESULTS 18
-#define NATTS 18
+#define ATT_CHANGES 19
+#define ATT_CHANGES_READ 20
+#define NATTS 20
 
 static Relation
 open_table(LOCKMODE mode)
@@ -91,6 +93,8 @@ set_values(const ViewProgress *progress, Datum *values, bool *nulls)
 	values[ATT_NEXT_ID - 1] = progress->next_id == NULL ? (Datum) 0 : CStringGetTextDatum(progress->next_id);
 	values[ATT_UPDATED - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
 	values[ATT_GROUPS - 1] = Int64GetDatum(progress->groups);
+	values[ATT_CHANGES - 1] = Int64GetDatum(progress->changes);
+	values[ATT_CHANGES_READ - 1] = Int64GetDatum(progress->changes_read);
 	values[ATT_REDUCTIONS - 1] = Int64GetDatum(progress->reductions);
 	values[ATT_REDUCED - 1] = BoolGetDatum(progress->reduced);
 	nulls[ATT_NEXT_GROUP - 1] = progress->next_group == NULL;
@@ -175,6 +179,8 @@ view_progress_read(uint64 storage, Snapshot snapshot, ViewProgress *progress)
 		else
 		{
 			progress->next_collection = DatumGetInt32(values[ATT_NEXT_COLLECTION - 1]);
+			progress->changes = DatumGetInt64(values[ATT_CHANGES - 1]);
+			progress->changes_read = DatumGetInt64(values[ATT_CHANGES_READ - 1]);
 			progress->groups = DatumGetInt64(values[ATT_GROUPS - 1]);
 			progress->reductions = DatumGetInt64(values[ATT_REDUCTIONS - 1]);
 			progress->reduced = DatumGetBool(values[ATT_REDUCED - 1]);

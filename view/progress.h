@@ -24,6 +24,8 @@ typedef struct ViewProgress
 	uint64 *storages;    /* of the collections that the rows come from; 0: there was none */
 	int next_collection; /* the scan goes on here ... */
 	char *next_id;       /* ... behind this id; NULL: at its beginning */
+	int64 changes;       /* documents mapped since, because they changed; each as often as a batch brought it ... */
+	int64 changes_read;  /* ... and how many of them were read for this view, and not for another one that shares them */
 	int64 groups;        /* results, of a view with a reduce */
 	int64 reductions;    /* sets of rows or partial results that were reduced so far */
 	bool reduced;        /* with a reduce: what the scan found is reduced, too ... */

@@ -22,7 +22,7 @@
 #include "view/pin.h"
 #include "view/reduce_query.h"
 
-#define WORK_MEM_KB 4096
+#define WORK_MEM_KB 16384
 
 /* A query over `results`. */
 typedef struct ReduceQuery

@@ -11,7 +11,8 @@
  * been scanned in its new form already; mapping it again changes nothing.  The
  * view can be read once its position is behind everything that the scan saw.
  *
- * Following: a document's rows are replaced by what its newest version emits.
+ * Following: a document's rows are replaced by what its newest version emits.  Views that keep up with the
+ * same collections share what one of them has read (pass.h).
  * TRUNCATE gives a collection a new storage id: the feed says so, and the rows
  * of the old one are taken away.  Back-index and rows carry the storage id, so
  * they never mix.
@@ -27,23 +28,28 @@
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "utils/timestamp.h"
 
 #include "fdw/collection.h"
 #include "fdw/consumer.h"
-#include "fdw/document.h"
 #include "fdw/scan.h"
 #include "store/feed.h"
 #include "view/progress.h"
 #include "view/replace.h"
 #include "view/tree.h"
 #include "view/write.h"
+#include "worker/pass.h"
 
-/* A batch ends with the first of these. */
-#define BATCH_DOCUMENTS 2000
-#define BATCH_BYTES (4 * 1024 * 1024)
+/*
+ * How many documents a batch has: it should take so long, that is keep others waiting.  Larger ones are
+ * quicker, up to a few thousand.
+ */
+#define BATCH_MS 200
+#define MIN_DOCUMENTS 50
+#define FIRST_DOCUMENTS 2000
+#define MAX_DOCUMENTS 16000
 /* A position moves without documents only when it would move this far: it is a row to be written. */
 #define IDLE_ETAGS 100000
 
@@ -59,43 +65,24 @@ typedef struct Batch
 	ViewProgress progress;
 	ViewDocument *docs;
 	int ndocs;
-	Size bytes;
 	bool replaced;    /* a collection has another storage than before */
 	ErrorData *fault; /* what is wrong with map or reduce */
 } Batch;
 
 /* ---- documents of a batch ---- */
 
-static bool
-is_full(const Batch *batch)
-{
-	return batch->ndocs >= BATCH_DOCUMENTS || batch->bytes >= BATCH_BYTES;
-}
-
-/* Copies; value empty: the document is deleted. */
+/* What lies behind a position in the view's collections; copies, with what they refer to left in the pass. */
 static void
-add_document(Batch *batch, int collection, LsmSlice id, uint64 etag, LsmSlice value)
+take_documents(Batch *batch, const ViewPass *pass, uint64 position)
 {
-	ViewDocument *doc;
-
-	if (batch->docs == NULL)
-		batch->docs = palloc(BATCH_DOCUMENTS * sizeof(ViewDocument));
-	doc = &batch->docs[batch->ndocs++];
-	memset(doc, 0, sizeof(*doc));
-	doc->storage = batch->storages[collection];
-	doc->collection = list_nth(batch->view->collections, collection);
-	doc->id = cstring_to_text_with_len(id.data, (int) id.len);
-	doc->etag = etag;
-	if (value.len > 0)
-	{
-		LsmSlice body;
-
-		document_decode(value, &doc->modified, &body);
-		doc->doc = palloc(VARHDRSZ + body.len);
-		SET_VARSIZE(doc->doc, VARHDRSZ + body.len);
-		memcpy(VARDATA(doc->doc), body.data, body.len);
-	}
-	batch->bytes += sizeof(ViewDocument) + id.len + value.len;
+	batch->docs = palloc(Max(pass->ndocs, 1) * sizeof(ViewDocument));
+	for (int i = 0; i < pass->ndocs; i++)
+		for (int c = 0; c < batch->progress.ncollections; c++)
+			if (pass->docs[i].etag > position && pass->docs[i].storage == batch->storages[c])
+			{
+				batch->docs[batch->ndocs] = pass->docs[i];
+				batch->docs[batch->ndocs++].collection = list_nth(batch->view->collections, c);
+			}
 }
 
 /* ---- errors of documents ---- */
@@ -284,6 +271,7 @@ static void
 scan(Batch *batch)
 {
 	ViewProgress *progress = &batch->progress;
+	ViewPass *pass = docstore_pass_begin(batch->storages, progress->ncollections, 0, batch->indexed->max_documents, false);
 
 	if (progress->next_collection == 0 && progress->next_id == NULL && progress->documents == 0)
 	{
@@ -292,7 +280,7 @@ scan(Batch *batch)
 		progress->position = batch->horizon - 1;
 		memcpy(progress->storages, batch->storages, progress->ncollections * sizeof(uint64));
 	}
-	while (progress->next_collection < progress->ncollections && !is_full(batch))
+	while (progress->next_collection < progress->ncollections && !docstore_pass_is_full(pass))
 	{
 		int collection = progress->next_collection;
 		uint64 storage = batch->storages[collection];
@@ -318,83 +306,77 @@ scan(Batch *batch)
 		}
 		cursor = doc_cursor_new(batch->snapshot);
 		doc_cursor_open(cursor, from, lsm_slice(upper, sizeof(upper)));
-		for (lsm_scan_first(cursor->scan); cursor->scan->valid && !is_full(batch); lsm_scan_next(cursor->scan))
+		for (lsm_scan_first(cursor->scan); cursor->scan->valid && !docstore_pass_is_full(pass); lsm_scan_next(cursor->scan))
 		{
 			LsmScan *at = cursor->scan;
 			LsmSlice id = document_key_id(at->key);
 
 			/* The batch before ended with that one. */
 			if (progress->next_id == NULL || lsm_slice_compare(id, lsm_slice(progress->next_id, strlen(progress->next_id))) != 0)
-				add_document(batch, collection, id, at->version.seq, at->value);
+				docstore_pass_add(pass, collection, id, at->version.seq, at->value);
 			lsm_scan_release(at);
 			CHECK_FOR_INTERRUPTS();
 		}
 		lsm_scan_release(cursor->scan);
 		docstore_check(cursor->scan->status, &cursor->scan->err);
 		doc_cursor_close(cursor);
-		if (is_full(batch))
-			progress->next_id = text_to_cstring(batch->docs[batch->ndocs - 1].id);
+		if (docstore_pass_is_full(pass))
+			progress->next_id = text_to_cstring(pass->docs[pass->ndocs - 1].id);
 		else
 		{
 			progress->next_collection++;
 			progress->next_id = NULL;
 		}
 	}
+	take_documents(batch, pass, 0);
 	progress->documents += batch->ndocs;
 	if (progress->next_collection == progress->ncollections)
 		progress->scanned = Max(docstore_feed_last_etag(), 1);
 }
 
-typedef struct Gone
+/* Reads the next changes. */
+static ViewPass *
+read_changes(Batch *batch)
 {
-	char key[17 + DOCSTORE_MAX_ID];
-} Gone;
+	ViewProgress *progress = &batch->progress;
+	ViewPass *pass = docstore_pass_begin(batch->storages, progress->ncollections, progress->position, batch->indexed->max_documents, true);
+	DocstoreFeed *feed = docstore_feed_open(batch->storages, progress->ncollections, progress->position, batch->horizon, batch->snapshot);
+	DocstoreChange change;
+	bool more = true;
+
+	while (!docstore_pass_is_full(pass) && (more = docstore_feed_next(feed, &change)))
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (progress->storages[change.source] != batch->storages[change.source])
+			replace_storage(batch, change.source);
+		if (!change.truncated)
+			docstore_pass_add(pass, change.source, change.id, change.etag, change.deleted ? lsm_slice(NULL, 0) : change.value);
+	}
+	docstore_pass_end(pass, docstore_feed_position(feed), more);
+	docstore_feed_close(feed);
+	progress->changes_read += pass->ndocs;
+	return pass;
+}
 
 /* The next changes; true if there may be more. */
 static bool
 follow(Batch *batch)
 {
-	HTAB *gone = NULL; /* a deletion may come twice */
-	DocstoreFeed *feed;
-	DocstoreChange change;
-	bool more = true;
+	ViewProgress *progress = &batch->progress;
+	ViewPass *pass = NULL;
 
-	for (int i = 0; i < batch->progress.ncollections; i++)
-		if (batch->storages[i] == 0 && batch->progress.storages[i] != 0)
+	for (int i = 0; i < progress->ncollections; i++)
+		if (batch->storages[i] == 0 && progress->storages[i] != 0)
 			replace_storage(batch, i);
-	feed = docstore_feed_open(batch->storages, batch->progress.ncollections, batch->progress.position, batch->horizon,
-							  batch->snapshot);
-	while (!is_full(batch) && (more = docstore_feed_next(feed, &change)))
-	{
-		CHECK_FOR_INTERRUPTS();
-		if (batch->progress.storages[change.source] != batch->storages[change.source])
-			replace_storage(batch, change.source);
-		if (change.truncated)
-			continue;
-		if (change.deleted)
-		{
-			char key[sizeof(Gone)];
-			bool found;
-
-			if (gone == NULL)
-			{
-				HASHCTL ctl = {0};
-
-				ctl.keysize = sizeof(Gone);
-				ctl.entrysize = sizeof(Gone);
-				ctl.hcxt = CurrentMemoryContext;
-				gone = hash_create("deletions", 256, &ctl, HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
-			}
-			snprintf(key, sizeof(key), "%08x %.*s", change.source, (int) change.id.len, change.id.data);
-			(void) hash_search(gone, key, HASH_ENTER, &found);
-			if (found)
-				continue;
-		}
-		add_document(batch, change.source, change.id, change.etag, change.deleted ? lsm_slice(NULL, 0) : change.value);
-	}
-	batch->progress.position = docstore_feed_position(feed);
-	docstore_feed_close(feed);
-	return more;
+	/* Rows of storages that are gone go when the feed says so, which only who reads it hears. */
+	if (memcmp(batch->storages, progress->storages, progress->ncollections * sizeof(uint64)) == 0)
+		pass = docstore_pass_find(batch->storages, progress->ncollections, progress->position);
+	if (pass == NULL)
+		pass = read_changes(batch);
+	take_documents(batch, pass, progress->position);
+	progress->changes += batch->ndocs;
+	progress->position = pass->to;
+	return pass->more;
 }
 
 /* Everybody whose rights the view rests on must have them still. */
@@ -528,10 +510,23 @@ pause_view(const Batch *batch, const ErrorData *fault)
 	ereport(ERROR, (errcode(fault->sqlerrcode), errmsg_internal("view \"%s\": %s", batch->view->name, fault->message)));
 }
 
+/* The next batch's size, after one that began then. */
+static void
+tune(ViewIndexing *indexed, int ndocs, TimestampTz since)
+{
+	long ms = TimestampDifferenceMilliseconds(since, GetCurrentTimestamp());
+
+	if (ms > BATCH_MS && ndocs > MIN_DOCUMENTS)
+		indexed->max_documents = Max(MIN_DOCUMENTS, Min(ndocs, indexed->max_documents) / 2);
+	else if (ms < BATCH_MS / 2 && ndocs >= indexed->max_documents)
+		indexed->max_documents = Min(MAX_DOCUMENTS, indexed->max_documents * 2);
+}
+
 bool
 docstore_index_batch(ViewIndexing *indexed)
 {
 	MemoryContext context = CurrentMemoryContext;
+	TimestampTz since = GetCurrentTimestamp();
 	ViewProgress before;
 	ErrorData *fault;
 	Batch batch;
@@ -540,6 +535,8 @@ docstore_index_batch(ViewIndexing *indexed)
 	bool building;  /* the first results */
 	bool switching; /* the replacement has caught up */
 
+	if (indexed->max_documents == 0)
+		indexed->max_documents = FIRST_DOCUMENTS;
 	StartTransactionCommand();
 	/* What is made here outlives the transaction, which pause_view ends. */
 	MemoryContextSwitchTo(context);
@@ -566,8 +563,8 @@ docstore_index_batch(ViewIndexing *indexed)
 		pause_view(&batch, fault);
 	switching = indexed->ready && !more;
 
-	batch.progress.built = before.built || (batch.progress.scanned != 0 && batch.progress.position >= batch.progress.scanned &&
-											(batch.view->reduce == NULL || batch.progress.reduced));
+	batch.progress.built = before.built || (batch.progress.scanned != 0 && (batch.view->reduce == NULL || batch.progress.reduced) &&
+											(batch.progress.position >= batch.progress.scanned || docstore_feed_last_etag() == 0));
 	if (before.paused)
 		view_progress_pause(batch.view->storage, NULL);
 	if (scanning || building || switching || batch.ndocs > 0 || batch.replaced || batch.progress.built != before.built ||
@@ -591,5 +588,6 @@ docstore_index_batch(ViewIndexing *indexed)
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(context);
+	tune(indexed, batch.ndocs, since);
 	return more;
 }

@@ -14,6 +14,7 @@ typedef struct ViewIndexing
 {
 	char name[NAMEDATALEN];
 	uint64 storage;
+	int max_documents;  /* of a batch; 0: not known yet */
 	bool ready;         /* a replacement that is built: it may take the view's place */
 	ViewMap *map;       /* made at its first use, in TopMemoryContext */
 	ViewReduce *reduce; /* the same; of a view with a reduce */

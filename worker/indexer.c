@@ -24,6 +24,7 @@
 #include "view/catalog.h"
 #include "worker/index.h"
 #include "worker/indexer.h"
+#include "worker/pass.h"
 #include "worker/task.h"
 
 #define IDLE_MS 60000
@@ -140,6 +141,7 @@ take_turns(void)
 	bool more = false;
 	dlist_iter iter;
 
+	docstore_pass_forget();
 	dlist_foreach (iter, &views)
 	{
 		IndexedView *indexed = dlist_container(IndexedView, node, iter.cur);
@@ -150,6 +152,7 @@ take_turns(void)
 			docstore_task_hurry(&indexed->task);
 		more |= docstore_task_run(&indexed->task);
 	}
+	docstore_pass_forget();
 	return more;
 }
 
