@@ -64,6 +64,14 @@ EXPLAIN (VERBOSE, COSTS OFF) SELECT * FROM parts;
 EXPLAIN (VERBOSE, COSTS OFF) SELECT id, doc FROM parts;
 EXPLAIN (VERBOSE, COSTS OFF, FORMAT json) SELECT note, "first" FROM parts WHERE id = 'a';
 
+-- psql shows tables, their columns' options, and comments.
+COMMENT ON FOREIGN TABLE parts IS 'what there is of parts';
+COMMENT ON COLUMN parts.sku IS 'of the first line';
+\d parts
+\d priced
+SELECT obj_description('parts'::regclass), col_description('parts'::regclass, 5);
+\det p*
+
 -- Inheritance: a collection as a child of a table, and the other way round.
 CREATE TABLE things (id text COLLATE "C", note text);
 INSERT INTO things VALUES ('t', 'table');

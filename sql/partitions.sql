@@ -22,6 +22,27 @@ UPDATE parts SET id = 'z' || id WHERE id = 'a2';
 UPDATE early SET id = 'z' || id WHERE id = 'a2';
 UPDATE parts SET id = 'a' || id WHERE id = 'a2' RETURNING *;
 SELECT * FROM parts ORDER BY id;
+-- Out of a table it may go into a collection, if that has no such id; the table's row stays if it cannot.
+UPDATE parts SET id = 'c' || id WHERE id = 't2' RETURNING tableoid::regclass, id, doc;
+SELECT tableoid::regclass, id, doc FROM parts WHERE id > 'c' AND id < 'd' OR id LIKE 't%' ORDER BY id;
+UPDATE parts SET id = 'n2' WHERE id = 't3';
+BEGIN;
+UPDATE parts SET id = 'c' || id, doc = '0' WHERE id = 't3';
+SELECT id, doc FROM parts WHERE id LIKE '%t3';
+ROLLBACK;
+SELECT id, doc FROM parts WHERE id LIKE '%t3';
+UPDATE parts SET id = 't2' WHERE id = 'ct2';
+DELETE FROM parts WHERE id = 'ct2';
+INSERT INTO parts VALUES ('t2', '2');
+-- A partition that is taken out and put back keeps its documents; conditions leave out those that cannot match.
+ALTER TABLE parts DETACH PARTITION late;
+SELECT count(*) FROM parts WHERE id > 'm' AND id < 't';
+SELECT count(*) FROM late;
+INSERT INTO parts VALUES ('n9', '9');
+ALTER TABLE parts ATTACH PARTITION late FOR VALUES FROM ('m') TO ('t');
+SELECT count(*) FROM parts WHERE id > 'm' AND id < 't';
+EXPLAIN (COSTS OFF) SELECT doc FROM parts WHERE id = 'n2';
+EXPLAIN (COSTS OFF) SELECT id FROM parts WHERE id > 'k' ORDER BY id LIMIT 3;
 
 -- A collection joined with another, and with tables.
 WITH u AS (UPDATE early SET doc = to_jsonb(l.doc::int + early.doc::int) FROM late AS l WHERE l.id = 'm3' AND l.doc = early.doc
