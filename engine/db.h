@@ -120,6 +120,9 @@ typedef struct LsmVersion
 {
 	uint64_t seq;
 	LsmStamp stamp; /* zero when standalone or frozen; flags has LSM_STAMP_DELETE for deletions of both kinds */
+	/* of lsm_get and scans that go forward: while the active memtable has this generation, it alone may hold a newer
+	 * version or lock of the key; 0: not known */
+	uint64_t generation;
 } LsmVersion;
 
 /*
@@ -135,9 +138,16 @@ typedef struct LsmMark
 {
 	uint64_t generation; /* of the active memtable */
 	uint64_t newest_seq; /* of the key, locks included; 0: none */
+	uint64_t entries;    /* of that memtable, before it was looked at */
 } LsmMark;
 extern LsmStatus lsm_versions(LsmDb *db, LsmSlice key, LsmVersionVisit visit, void *arg, LsmMark *mark,
 							  LsmError *err);
+/*
+ * The same for who has read `known` of this key: where that tells that no table need
+ * be looked at, none is, and `known` comes last, without a payload (data is NULL).
+ */
+extern LsmStatus lsm_versions_known(LsmDb *db, LsmSlice key, const LsmVersion *known, LsmVersionVisit visit, void *arg,
+									LsmMark *mark, LsmError *err);
 /*
  * With the key's stripe lock held: LSM_OK if nothing was written to the key
  * since lsm_versions made the mark, LSM_BUSY to start over (something was, or the

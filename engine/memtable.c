@@ -31,7 +31,7 @@
  *   is reached in order.  A swap of the link that is moved would add something
  *   between them.
  * - Readers only follow links of a list that ends; a writer cannot hold them up.
- * - Counters (used, entries, height) promise nothing about nodes and are relaxed.
+ * - Counters (used, height) promise nothing about nodes and are relaxed.
  *   `height` may be seen late: the search then begins lower and takes longer.
  * - Keys are unique (sequences are), so that two writers never mean the same place.
  */
@@ -359,7 +359,8 @@ lsm_memtable_add(LsmMemtable *mt, LsmMemRoom *room, uint64_t seq, LsmType type, 
 		   !atomic_compare_exchange_weak_explicit(&mt->height, &top, (uint32_t) height, memory_order_relaxed,
 												  memory_order_relaxed))
 		;
-	atomic_fetch_add_explicit(&mt->entries, 1, memory_order_relaxed);
+	/* Who reads this number finds the entry (lsm_memtable_entries). */
+	atomic_fetch_add_explicit(&mt->entries, 1, memory_order_release);
 }
 
 /* First node >= key, or 0. */
@@ -491,7 +492,7 @@ lsm_memtable_size(const LsmMemtable *mt)
 uint64_t
 lsm_memtable_entries(const LsmMemtable *mt)
 {
-	return atomic_load_explicit(&((LsmMemtable *) mt)->entries, memory_order_relaxed);
+	return atomic_load_explicit(&((LsmMemtable *) mt)->entries, memory_order_acquire);
 }
 
 /* ---- iterator ---- */

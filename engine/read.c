@@ -16,6 +16,7 @@ typedef struct Lookup
 	LsmVersion *version;
 	LsmStatus status; /* the answer, LSM_NOT_FOUND until there is one */
 	LsmError *err;
+	bool passed; /* versions that the reader does not see */
 } Lookup;
 
 /*
@@ -79,6 +80,7 @@ found(Lookup *lookup, LsmSlice ikey, const LsmStamp *stamp, LsmSlice payload)
 	{
 		lookup->version->seq = lsm_ikey_seq(ikey);
 		lookup->version->stamp = *stamp;
+		lookup->version->generation = lookup->passed ? 0 : lookup->db->mems[0].generation;
 	}
 	if (stamp->flags & LSM_STAMP_DELETE)
 		lookup->status = LSM_NOT_FOUND;
@@ -110,13 +112,19 @@ get_visit(void *arg, LsmSlice ikey, LsmSlice value, volatile uint8_t *hint)
 			return false;
 		}
 		if (stamp.flags & LSM_STAMP_LOCK)
+		{
+			lookup->passed = true;
 			return true;
+		}
 		if ((stamp.flags & LSM_STAMP_XACT) && lookup->read->visible != NULL)
 		{
 			LsmVisible visible = lookup->read->visible(lookup->read->arg, &stamp, hint);
 
 			if (visible == LSM_INVISIBLE)
+			{
+				lookup->passed = true;
 				return true;
+			}
 			if (visible == LSM_VISIBLE_ERROR)
 			{
 				lookup->status = lsm_fail(lookup->err, LSM_CORRUPT, 0, NULL, 0,
@@ -131,7 +139,7 @@ get_visit(void *arg, LsmSlice ikey, LsmSlice value, volatile uint8_t *hint)
 LsmStatus
 lsm_get(LsmDb *db, const LsmRead *read, LsmSlice key, LsmBuf *value, LsmVersion *version, LsmError *err)
 {
-	Lookup lookup = {db, read, value, version, LSM_NOT_FOUND, err};
+	Lookup lookup = {db, read, value, version, LSM_NOT_FOUND, err, false};
 	uint64_t max_seq = read->max_seq;
 	LsmStatus status = lsm_enter(db, err);
 
@@ -161,7 +169,7 @@ static bool
 versions_visit(void *arg, LsmSlice ikey, LsmSlice value, volatile uint8_t *hint)
 {
 	VersionWalk *walk = arg;
-	LsmVersion version = {lsm_ikey_seq(ikey), {0, 0, 0}};
+	LsmVersion version = {lsm_ikey_seq(ikey), {0, 0, 0}, 0};
 	LsmSlice payload = value;
 
 	if (walk->mark->newest_seq == 0)
@@ -201,6 +209,7 @@ lsm_versions(LsmDb *db, LsmSlice key, LsmVersionVisit visit, void *arg, LsmMark 
 		max_seq = atomic_load_explicit(&db->shared->last_seq, memory_order_acquire);
 	walk.mark->generation = db->mems[0].generation;
 	walk.mark->newest_seq = 0;
+	walk.mark->entries = lsm_memtable_entries(db->mems[0].memtable);
 	status = visit_all(db, key, max_seq, versions_visit, &walk, err);
 	lsm_leave(db);
 	return status == LSM_OK ? walk.status : status;
@@ -252,13 +261,47 @@ unpin_active(LsmDb *db)
 		atomic_store_explicit(db->pin, 0, memory_order_release);
 }
 
+/*
+ * `known` was the first of the key's versions in a view.  What was in the view's other
+ * memtables and tables then is all that is there now, as long as the active
+ * memtable is the same: later writes went into that.
+ */
+LsmStatus
+lsm_versions_known(LsmDb *db, LsmSlice key, const LsmVersion *known, LsmVersionVisit visit, void *arg, LsmMark *mark,
+				   LsmError *err)
+{
+	VersionWalk walk = {db, visit, arg, mark, LSM_OK, err};
+	LsmMemtable *memtable = NULL;
+
+	mark->generation = known->generation;
+	if (known->generation != 0 && lsm_stamped(db))
+	{
+		memtable = pin_active(db, mark);
+		if (memtable == NULL)
+			unpin_active(db);
+	}
+	if (memtable == NULL)
+		return lsm_versions(db, key, visit, arg, mark, err);
+	mark->newest_seq = 0;
+	mark->entries = lsm_memtable_entries(memtable);
+	if (lsm_memtable_get(memtable, key, LSM_MAX_SEQUENCE, versions_visit, &walk))
+	{
+		if (mark->newest_seq == 0)
+			mark->newest_seq = known->seq;
+		(void) visit(arg, known, lsm_slice(NULL, 0), NULL);
+	}
+	unpin_active(db);
+	return walk.status;
+}
+
 LsmStatus
 lsm_recheck(LsmDb *db, LsmSlice key, const LsmMark *mark, LsmError *err)
 {
 	LsmMemtable *memtable = pin_active(db, mark);
 	uint64_t newest = 0;
 
-	if (memtable != NULL)
+	/* Who writes to the key has counted that before it lets go of the stripe. */
+	if (memtable != NULL && lsm_memtable_entries(memtable) != mark->entries)
 		(void) lsm_memtable_get(memtable, key, LSM_MAX_SEQUENCE, newest_visit, &newest);
 	unpin_active(db);
 	if (memtable == NULL)

@@ -39,6 +39,7 @@ typedef struct Scan
 
 	/* the view that `it` is over */
 	uint64_t epoch;
+	uint64_t generation; /* of its active memtable */
 	LsmFiles *files;
 	LsmFileMeta **kept; /* of deeper levels, those that may hold min_seq or more; NULL: all */
 	LsmIter *it;
@@ -212,6 +213,7 @@ build_iterator(Scan *s)
 	s->files = db->follow.files;
 	lsm_files_ref(s->files);
 	s->epoch = db->view_epoch;
+	s->generation = db->mems[0].generation;
 	return true;
 }
 
@@ -357,6 +359,7 @@ show(Scan *s, uint64_t seq, const LsmStamp *stamp, LsmSlice payload)
 	s->pub.value = payload;
 	s->pub.version.seq = seq;
 	s->pub.version.stamp = *stamp;
+	s->pub.version.generation = 0;
 	if (__builtin_expect((stamp->flags & LSM_STAMP_SPILLED) != 0, 0))
 	{
 		LsmStatus status = lsm_spill_read(s->db, payload, &s->db->spill, &s->pub.err);
@@ -381,6 +384,7 @@ static void
 find_forward(Scan *s, bool passing)
 {
 	LsmSlice upper = lsm_buf_slice(&s->upper);
+	bool skipped = false;
 
 	for (; s->it->valid; lsm_iter_next(s->it))
 	{
@@ -403,6 +407,7 @@ find_forward(Scan *s, bool passing)
 		switch (judge(s, trailer, &stamp, &payload))
 		{
 			case SKIP:
+				skipped = true;
 				break;
 			case FAILED:
 				return;
@@ -418,6 +423,8 @@ find_forward(Scan *s, bool passing)
 				if ((trailer & 0xff) == LSM_TYPE_DELETION || (stamp.flags & LSM_STAMP_DELETE))
 					break;
 				show(s, trailer >> 8, &stamp, payload);
+				/* (skipped: perhaps of another key, that does not matter much) */
+				s->pub.version.generation = skipped ? 0 : s->generation;
 				return;
 		}
 	}

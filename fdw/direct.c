@@ -209,12 +209,12 @@ change(ForeignScanState *node, DocDirect *direct, TupleTableSlot *found)
 		{
 			make_row(node, direct, row, found);
 			result = docstore_modify_update(direct->modify, node->ss.ps.state, node->resultRelInfo, direct->slot, &key,
-											row->etag, direct->body ? row->doc.jsonb : NULL, &newest);
+											docstore_scan_version(scan), direct->body ? row->doc.jsonb : NULL, &newest);
 		}
 		else
 		{
 			ExecClearTuple(direct->slot);
-			result = docstore_modify_delete(direct->modify, node->resultRelInfo, direct->slot, &key, row->etag, &newest);
+			result = docstore_modify_delete(direct->modify, node->resultRelInfo, direct->slot, &key, docstore_scan_version(scan), &newest);
 		}
 		MemoryContextSwitchTo(old);
 		if (result != DOC_NEWER)

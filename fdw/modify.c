@@ -395,7 +395,7 @@ docstore_exec_batch_insert(EState *estate, ResultRelInfo *rri, TupleTableSlot **
 
 /* The row that the subplan found: its id and version. */
 static void
-planned_row(DocModify *modify, TupleTableSlot *plan_slot, DocumentKey *key, uint64 *seen)
+planned_row(DocModify *modify, TupleTableSlot *plan_slot, DocumentKey *key, LsmVersion *seen)
 {
 	bool isnull;
 	Datum datum = ExecGetJunkAttribute(plan_slot, modify->junk_id, &isnull);
@@ -408,7 +408,8 @@ planned_row(DocModify *modify, TupleTableSlot *plan_slot, DocumentKey *key, uint
 	datum = ExecGetJunkAttribute(plan_slot, modify->junk_version, &isnull);
 	if (isnull)
 		elog(ERROR, "the document's version is null");
-	*seen = document_tid_get((ItemPointer) DatumGetPointer(datum));
+	memset(seen, 0, sizeof(*seen));
+	seen->seq = document_tid_get((ItemPointer) DatumGetPointer(datum));
 }
 
 /*
@@ -493,7 +494,7 @@ docstore_modify_replaces(const DocModify *modify)
 
 DocResult
 docstore_modify_update(DocModify *modify, EState *estate, ResultRelInfo *rri, TupleTableSlot *slot, const DocumentKey *key,
-					   uint64 seen, Jsonb *stored, LsmVersion *newest)
+					   const LsmVersion *seen, Jsonb *stored, LsmVersion *newest)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	bool wanted = row_wanted(rri, CMD_UPDATE);
@@ -511,7 +512,7 @@ docstore_modify_update(DocModify *modify, EState *estate, ResultRelInfo *rri, Tu
 		TimestampTz modified;
 		LsmSlice body;
 
-		doc_read_version(key, seen, &modify->writer.found);
+		doc_read_version(key, seen->seq, &modify->writer.found);
 		document_decode(lsm_buf_slice(&modify->writer.found), &modified, &body);
 		stored = document_buffer_set(&modify->old, body);
 		if (modify->compare)
@@ -534,25 +535,25 @@ docstore_exec_update(EState *estate, ResultRelInfo *rri, TupleTableSlot *slot, T
 	MemoryContext old;
 	LsmVersion newest;
 	DocumentKey key;
-	uint64 seen;
+	LsmVersion seen;
 
 	MemoryContextReset(modify->temp);
 	old = MemoryContextSwitchTo(modify->temp);
 	planned_row(modify, plan_slot, &key, &seen);
-	while ((result = docstore_modify_update(modify, estate, rri, slot, &key, seen, NULL, &newest)) == DOC_NEWER)
+	while ((result = docstore_modify_update(modify, estate, rri, slot, &key, &seen, NULL, &newest)) == DOC_NEWER)
 	{
 		slot = update_again(modify, estate, rri, &key, &newest);
 		if (slot == NULL)
 			break;
-		seen = newest.seq;
+		seen = newest;
 	}
 	MemoryContextSwitchTo(old);
 	return result == DOC_DONE ? slot : NULL;
 }
 
 DocResult
-docstore_modify_delete(DocModify *modify, ResultRelInfo *rri, TupleTableSlot *slot, const DocumentKey *key, uint64 seen,
-					   LsmVersion *version)
+docstore_modify_delete(DocModify *modify, ResultRelInfo *rri, TupleTableSlot *slot, const DocumentKey *key,
+					   const LsmVersion *seen, LsmVersion *version)
 {
 	bool wanted = rri->ri_projectReturning != NULL;
 	DocResult result = docstore_delete(&modify->writer, key, seen, wanted, version);
@@ -573,16 +574,16 @@ docstore_exec_delete(EState *estate, ResultRelInfo *rri, TupleTableSlot *slot, T
 	DocumentKey key;
 	LsmVersion version;
 	DocResult result;
-	uint64 seen;
+	LsmVersion seen;
 
 	MemoryContextReset(modify->temp);
 	old = MemoryContextSwitchTo(modify->temp);
 	planned_row(modify, plan_slot, &key, &seen);
-	while ((result = docstore_modify_delete(modify, rri, slot, &key, seen, &version)) == DOC_NEWER)
+	while ((result = docstore_modify_delete(modify, rri, slot, &key, &seen, &version)) == DOC_NEWER)
 	{
 		if (plan_again(modify, rri, &key, &version) == NULL)
 			break;
-		seen = version.seq;
+		seen = version;
 	}
 	MemoryContextSwitchTo(old);
 	return result == DOC_DONE ? slot : NULL;

@@ -43,9 +43,9 @@ extern bool docstore_modify_replaces(const DocModify *modify);
  * written, the slot shows it.
  */
 extern DocResult docstore_modify_update(DocModify *modify, EState *estate, ResultRelInfo *rri, TupleTableSlot *slot,
-										const DocumentKey *key, uint64 seen, Jsonb *stored, LsmVersion *newest);
+										const DocumentKey *key, const LsmVersion *seen, Jsonb *stored, LsmVersion *newest);
 extern DocResult docstore_modify_delete(DocModify *modify, ResultRelInfo *rri, TupleTableSlot *slot, const DocumentKey *key,
-										uint64 seen, LsmVersion *version);
+										const LsmVersion *seen, LsmVersion *version);
 /* The newest version's value after DOC_NEWER. */
 extern LsmSlice docstore_modify_found(const DocModify *modify);
 extern uint64 docstore_modify_storage(const DocModify *modify);

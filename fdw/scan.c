@@ -51,8 +51,9 @@ struct DocScan
 	SeekRange range;
 	MemoryContext range_context; /* the range's, from the second start on */
 	int next_point;
-	LsmBuf value; /* a point's; malloc'ed */
-	bool tests;   /* there are conditions to test */
+	LsmBuf value;       /* a point's; malloc'ed */
+	LsmVersion version; /* of the document that was read last */
+	bool tests;         /* there are conditions to test */
 	bool lock;
 	LockTupleMode mode;
 	DocWriter writer;        /* to lock with */
@@ -221,17 +222,16 @@ next_point(DocScan *scan)
 		int i = scan->next_point++;
 		DocumentKey *key = scan->range.keys[scan->backward ? scan->range.nkeys - 1 - i : i];
 		LsmSlice slice = document_key_slice(key);
-		LsmVersion version;
 		LsmStatus status;
 		LsmError err;
 
 		if (scan->predicate != NULL)
 			docstore_predicate_point(scan->predicate, slice);
-		status = lsm_get(scan->cursor->db, &scan->cursor->read, slice, &scan->value, &version, &err);
+		status = lsm_get(scan->cursor->db, &scan->cursor->read, slice, &scan->value, &scan->version, &err);
 		if (status == LSM_NOT_FOUND)
 			continue;
 		docstore_check(status, &err);
-		doc_row_set(&scan->row, document_key_id(slice), version.seq, lsm_buf_slice(&scan->value));
+		doc_row_set(&scan->row, document_key_id(slice), scan->version.seq, lsm_buf_slice(&scan->value));
 		return true;
 	}
 	return false;
@@ -287,6 +287,7 @@ next_in_range(DocScan *scan)
 		if (at->valid)
 		{
 			doc_row_set(&scan->row, document_key_id(at->key), at->version.seq, at->value);
+			scan->version = at->version;
 			lsm_scan_release(at);
 			return true;
 		}
@@ -313,11 +314,12 @@ fetch_next(ForeignScanState *node, DocScan *scan)
 static bool
 fetch(ForeignScanState *node, DocScan *scan)
 {
-	LsmReadCounts before = lsm_read_counts;
+	LsmReadCounts before;
 	bool found;
 
 	if (!scan->counting)
 		return fetch_next(node, scan);
+	before = lsm_read_counts;
 	found = fetch_next(node, scan);
 	scan->counts.blocks_read += lsm_read_counts.blocks_read - before.blocks_read;
 	scan->counts.blocks_cached += lsm_read_counts.blocks_cached - before.blocks_cached;
@@ -351,6 +353,7 @@ docstore_scan_replace(ForeignScanState *node, DocScan *scan, const DocumentKey *
 	TupleTableSlot *slot = node->ss.ss_ScanTupleSlot;
 
 	doc_row_set(&scan->row, document_key_id(document_key_slice(key)), newer->seq, value);
+	scan->version = *newer;
 	store(scan, slot);
 	return passes(node, slot);
 }
@@ -428,6 +431,12 @@ DocRow *
 docstore_scan_row(DocScan *scan)
 {
 	return &scan->row;
+}
+
+const LsmVersion *
+docstore_scan_version(DocScan *scan)
+{
+	return &scan->version;
 }
 
 void

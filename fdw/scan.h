@@ -44,6 +44,7 @@ typedef struct DocScan DocScan;
 extern TupleTableSlot *docstore_scan_next(ForeignScanState *node, DocScan *scan);
 /* The one that it returned; with its body, if docstore_scan_need_body was called. */
 extern DocRow *docstore_scan_row(DocScan *scan);
+extern const LsmVersion *docstore_scan_version(DocScan *scan);
 extern void docstore_scan_need_body(DocScan *scan);
 /* Puts a newer version of that document in its place, also in the slot; false if that does not pass. */
 extern bool docstore_scan_replace(ForeignScanState *node, DocScan *scan, const DocumentKey *key, const LsmVersion *newer,

@@ -76,16 +76,34 @@ visit(void *arg, const LsmVersion *version, LsmSlice payload, volatile uint8_t *
 	return false;
 }
 
-void
-doc_look(const DocumentKey *key, int mode, LsmBuf *copy, Sight *sight)
+static void
+begin(Sight *sight, int mode)
 {
-	Look look = {.sight = sight, .copy = copy};
-	LsmError err;
-
 	memset(sight, 0, sizeof(*sight));
 	sight->mode = mode;
 	sight->own_lock = SIGHT_NO_LOCK;
-	docstore_check(lsm_versions(docstore_db(), document_key_slice(key), visit, &look, &sight->mark, &err), &err);
+}
+
+void
+doc_look(const DocumentKey *key, int mode, LsmBuf *copy, const LsmVersion *known, Sight *sight)
+{
+	Look look = {.sight = sight, .copy = copy};
+	LsmSlice slice = document_key_slice(key);
+	LsmError err;
+
+	begin(sight, mode);
+	if (known != NULL && copy == NULL)
+	{
+		docstore_check(lsm_versions_known(docstore_db(), slice, known, visit, &look, &sight->mark, &err), &err);
+		/* Rolled back since: an older one counts. */
+		if (!sight->any && !sight->blocked && !look.unknown)
+			known = NULL;
+	}
+	if (known == NULL || copy != NULL)
+	{
+		begin(sight, mode);
+		docstore_check(lsm_versions(docstore_db(), slice, visit, &look, &sight->mark, &err), &err);
+	}
 	if (look.no_memory)
 		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
 	if (look.unknown)

@@ -33,9 +33,10 @@ typedef struct Sight
 /*
  * Looks without a lock, for somebody who wants to lock a document in a
  * LockTupleMode, or to write what takes that mode; SIGHT_NO_LOCK: locks do not
- * matter.  The version's value goes to copy unless that is NULL.
+ * matter.  The version's value goes to copy unless that is NULL.  known (may be NULL) is a version
+ * of it that was read, which may spare a look at files.
  */
-extern void doc_look(const DocumentKey *key, int mode, LsmBuf *copy, Sight *sight);
+extern void doc_look(const DocumentKey *key, int mode, LsmBuf *copy, const LsmVersion *known, Sight *sight);
 /*
  * With the key's stripe lock held exclusively: LSM_OK, or LSM_BUSY if it may look
  * different now.  Puts dead versions out of the way where there are many.  Never

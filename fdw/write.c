@@ -61,10 +61,11 @@ typedef struct Change
 {
 	ChangeKind kind;
 	const DocumentKey *key;
-	const Jsonb *doc; /* insert, update, put */
-	bool want_found;  /* the version that is there goes to writer->found */
-	bool skip;        /* insert: a duplicate is no error */
-	uint64 seen;      /* lock, update, delete */
+	const Jsonb *doc;        /* insert, update, put */
+	bool want_found;         /* the version that is there goes to writer->found */
+	bool skip;               /* insert: a duplicate is no error */
+	uint64 seen;             /* lock, update, delete */
+	const LsmVersion *known; /* update, delete: what was read of it, or NULL */
 	LockTupleMode mode;
 	LockWaitPolicy wait;
 	const uint64 *expected; /* put */
@@ -410,7 +411,7 @@ perform(DocWriter *writer, Change *changes, int n, TimestampTz modified, LsmVers
 		{
 			Change *change = &changes[i];
 
-			doc_look(change->key, lock_mode(change), change->want_found ? &writer->found : NULL, &change->sight);
+			doc_look(change->key, lock_mode(change), change->want_found ? &writer->found : NULL, change->known, &change->sight);
 			if (change->sight.blocked)
 			{
 				if (wait_turn(writer, change))
@@ -549,19 +550,19 @@ docstore_lock(DocWriter *writer, const DocumentKey *key, uint64 seen, LockTupleM
 }
 
 DocResult
-docstore_update(DocWriter *writer, const DocumentKey *key, uint64 seen, const DocumentKey *new_key, const Jsonb *doc,
+docstore_update(DocWriter *writer, const DocumentKey *key, const LsmVersion *seen, const DocumentKey *new_key, const Jsonb *doc,
 				TimestampTz modified, uint64 *etag, LsmVersion *newer)
 {
 	if (new_key == NULL)
 	{
-		Change change = {.kind = CHANGE_UPDATE, .key = key, .doc = doc, .seen = seen};
+		Change change = {.kind = CHANGE_UPDATE, .key = key, .doc = doc, .seen = seen->seq, .known = seen};
 
 		*etag = perform(writer, &change, 1, modified, newer);
 		return change.result;
 	}
 	else
 	{
-		Change changes[2] = {{.kind = CHANGE_DELETE, .key = key, .seen = seen},
+		Change changes[2] = {{.kind = CHANGE_DELETE, .key = key, .seen = seen->seq, .known = seen},
 							 {.kind = CHANGE_INSERT, .key = new_key, .doc = doc}};
 
 		*etag = perform(writer, changes, 2, modified, newer) + 1;
@@ -570,9 +571,9 @@ docstore_update(DocWriter *writer, const DocumentKey *key, uint64 seen, const Do
 }
 
 DocResult
-docstore_delete(DocWriter *writer, const DocumentKey *key, uint64 seen, bool want_found, LsmVersion *version)
+docstore_delete(DocWriter *writer, const DocumentKey *key, const LsmVersion *seen, bool want_found, LsmVersion *version)
 {
-	Change change = {.kind = CHANGE_DELETE, .key = key, .seen = seen, .want_found = want_found};
+	Change change = {.kind = CHANGE_DELETE, .key = key, .seen = seen->seq, .known = seen, .want_found = want_found};
 
 	perform(writer, &change, 1, 0, version);
 	if (change.result == DOC_DONE)

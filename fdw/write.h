@@ -67,15 +67,16 @@ extern void docstore_insert_many(DocWriter *writer, int n, const DocumentKey *ke
 extern DocResult docstore_lock(DocWriter *writer, const DocumentKey *key, uint64 seen, LockTupleMode mode,
 							   LockWaitPolicy wait, LsmVersion *newer);
 /*
- * Changes the version `seen` (of its number DOCUMENT_TID_MASK is enough).
+ * Changes the version `seen` (of its number DOCUMENT_TID_MASK is enough; the stamp
+ * need only be there if it says a generation).
  * READ COMMITTED: DOC_NEWER or DOC_GONE if it is not the newest any more;
  * otherwise 40001.  new_key NULL: the id stays; else the document moves, which
  * may be 23505.
  */
-extern DocResult docstore_update(DocWriter *writer, const DocumentKey *key, uint64 seen, const DocumentKey *new_key,
+extern DocResult docstore_update(DocWriter *writer, const DocumentKey *key, const LsmVersion *seen, const DocumentKey *new_key,
 								 const Jsonb *doc, TimestampTz modified, uint64 *etag, LsmVersion *newer);
 /* *version is the deleted one (its value goes to found if want_found), or the newer one. */
-extern DocResult docstore_delete(DocWriter *writer, const DocumentKey *key, uint64 seen, bool want_found,
+extern DocResult docstore_delete(DocWriter *writer, const DocumentKey *key, const LsmVersion *seen, bool want_found,
 								 LsmVersion *version);
 /* Inserts or replaces.  With expected: 40001 unless the newest etag is that (0: no such document). */
 extern uint64 docstore_put_document(DocWriter *writer, const DocumentKey *key, const Jsonb *doc, TimestampTz modified,
