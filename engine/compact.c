@@ -144,23 +144,45 @@ look_around(LsmDb *db, Pace *pace, uint32_t n, const LsmOutput *output, LsmError
 					 err);
 }
 
+/* Of all inputs; 0 if not known of all. */
+static uint64_t
+count_entries(const LsmCompaction *c)
+{
+	uint64_t entries = 0;
+
+	for (int which = 0; which < 2; which++)
+	{
+		for (int i = 0; i < c->ninputs[which]; i++)
+		{
+			if (!c->inputs[which][i]->props.known)
+				return 0;
+			entries += c->inputs[which][i]->props.entries;
+		}
+	}
+	return entries;
+}
+
 static LsmStatus
 merge(LsmDb *db, const LsmCompaction *c, LsmOutput *output, LsmError *err)
 {
 	LsmIter *it = open_inputs(db, c);
 	LsmStatus status = LSM_OK;
 	Pace pace = {.started_us = db->env->ops->now_us(db->env)};
+	uint64_t entries;
 	uint32_t n = 0;
 	LsmDrop drop;
 
 	if (it == NULL)
 		return lsm_no_memory(err);
+	entries = count_entries(c);
 	lsm_drop_init(&drop, db, c->files, c->output_level + 1);
 	for (lsm_iter_seek_first(it); it->valid; lsm_iter_next(it))
 	{
 		LsmVerdict verdict;
 
 		status = look_around(db, &pace, ++n, output, err);
+		if ((n & 1023) == 0 && entries != 0)
+			lsm_throttle_merge_is_at(db, (double) n / (double) entries);
 		if (status == LSM_OK)
 			status = lsm_drop_ask(&drop, it->key, it->value, &verdict, err);
 		if (status == LSM_OK && verdict == LSM_KEEP)
@@ -245,13 +267,13 @@ lsm_compaction_run(LsmDb *db, LsmCompaction *compaction, LsmError *err)
 
 	if (err == NULL)
 		err = &local;
+	lsm_throttle_merge_begins(db, compaction->level == 0, compaction->bytes);
 	status = run(db, compaction, err);
+	lsm_throttle_merge_ends(db, status == LSM_OK && !compaction->move ? compaction->bytes : 0);
 	lsm_note_compaction(db, status, err);
 	if (status == LSM_OK)
 	{
 		atomic_fetch_add(&db->shared->compactions, 1);
-		if (compaction->level == 0)
-			lsm_throttle_drained(db, compaction->ninputs[0]);
 		lsm_collect(db);
 	}
 	return status;

@@ -8,6 +8,7 @@
 #include "engine/drop.h"
 #include "engine/install.h"
 #include "engine/output.h"
+#include "engine/throttle.h"
 
 static void
 note(LsmDb *db, LsmError *kept, LsmStatus status, const LsmError *err)
@@ -126,7 +127,9 @@ lsm_flush_oldest(LsmDb *db, bool *flushed, LsmError *err)
 	lsm_unlock(db->env, LSM_LOCK_STATE);
 	if (slot < 0)
 		return LSM_OK;
+	lsm_throttle_flush_begins(db);
 	status = flush_slot(db, slot, err);
+	lsm_throttle_flush_ends(db, status == LSM_OK);
 	lsm_note_flush(db, status, err);
 	*flushed = status == LSM_OK;
 	return status;

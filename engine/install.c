@@ -73,7 +73,7 @@ publish(LsmDb *db, const LsmEdit *edit, const LsmFiles *files, int retire, bool 
 	if (rolled)
 		shared->manifest_base = shared->manifest_length;
 	shared->manifest_position = edit->log_number;
-	lsm_throttle_level0(db, atomic_exchange(&shared->level0_files, files->levels[0].n), files->levels[0].n);
+	lsm_throttle_level0(db, files);
 	if (retire >= 0)
 	{
 		LsmSlot *slot = &shared->slots[retire];

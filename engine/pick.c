@@ -11,6 +11,7 @@
  */
 #include "engine/pick.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -304,6 +305,9 @@ lsm_pick(const LsmOptions *options, LsmFiles *files, LsmCompaction **compaction,
 	{
 		double score = lsm_shape_score(options, files, &shape, level);
 
+		/* only for level 0 do writers wait */
+		if (level == 0 && files->levels[0].n * 2 >= options->level0_slow + options->level0_stop)
+			score = HUGE_VAL;
 		if (score >= 1 && score > best_score)
 		{
 			best_score = score;

@@ -35,6 +35,7 @@
 #include "engine/compact.h"
 #include "engine/install.h"
 #include "engine/spill.h"
+#include "engine/throttle.h"
 #include "engine/work.h"
 #include "engine/write.h"
 
@@ -492,7 +493,7 @@ publish(Recovery *r, uint64_t position)
 	shared->manifest_length = lsm_manifest_length(&db->manifest);
 	shared->manifest_base = shared->manifest_length;
 	shared->manifest_position = position;
-	atomic_store(&shared->level0_files, r->files->levels[0].n);
+	lsm_throttle_level0(db, r->files);
 	atomic_store(&shared->epoch, 1);
 	atomic_store(&shared->phase, LSM_PHASE_READY);
 	lsm_unlock(db->env, LSM_LOCK_STATE);

@@ -48,7 +48,7 @@ lsm_options_init_leveldb(LsmOptions *options)
 	options->block_cache_size = 8 << 20;
 	options->file_size = 2 << 20;
 	options->level1_size = 10 << 20;
-	options->level0_slow = 8;
+	options->level0_slow = 5;
 	options->level0_stop = 12;
 	options->table.block_size = 4 << 10;
 	options->table.restart_spread = 0;

@@ -102,9 +102,14 @@ struct LsmShared
 	_Atomic uint64_t rate;     /* bytes a second that compactions may write; 0: no limit */
 
 	/* ---- throttle.c ---- */
-	_Atomic uint64_t drain_since_us; /* level 0 is to be compacted, or was, since; 0: never yet */
-	_Atomic uint64_t drain_rate;     /* bytes a second that compaction takes from level 0; 0: not measured yet */
-	_Atomic uint64_t next_write_us;  /* when the next write is due while level 0 is too full */
+	_Atomic uint64_t level0_work;    /* bytes that a merge of level 0 would read; STATE to change */
+	_Atomic uint64_t merge_rate;     /* bytes a second that merges read; 0: not measured yet */
+	_Atomic uint64_t merge_since_us; /* when the running merge began; 0: none runs */
+	_Atomic uint64_t merge_us;       /* what it should take */
+	_Atomic bool merge_of_level0;
+	_Atomic uint64_t flush_us;       /* what a flush takes; 0: not measured yet */
+	_Atomic uint64_t flush_since_us; /* when the running one began; 0: none runs */
+	_Atomic uint64_t next_write_us;  /* when the next write is due while background work is behind */
 
 	/* ---- counters for lsm_stats ---- */
 	_Atomic uint64_t flushes, compactions, bytes_flushed, bytes_compacted, stalls, stall_us;

@@ -1,15 +1,20 @@
 /*
- * throttle.h - writers pay for what they write while level 0 is too full.
+ * throttle.h - writers pay for what they write while background work is behind.
  */
 #ifndef LSM_THROTTLE_H
 #define LSM_THROTTLE_H
 
 #include "engine/handle.h"
 
-/* The number of files in level 0 changes from `before` to `now`.  STATE is held exclusively. */
-extern void lsm_throttle_level0(LsmDb *db, int before, int now);
+/* The set of files has changed: how full level 0 is, and what a merge of it would read.  STATE is held exclusively. */
+extern void lsm_throttle_level0(LsmDb *db, const LsmFiles *files);
 
-/* A compaction took that many files out of level 0.  By the process that has the work role. */
-extern void lsm_throttle_drained(LsmDb *db, int files);
+/* By the process that has the work role, before and after: a merge that reads so many bytes, a flush. */
+extern void lsm_throttle_merge_begins(LsmDb *db, bool level0, uint64_t bytes);
+/* Which part of it is done. */
+extern void lsm_throttle_merge_is_at(LsmDb *db, double share);
+extern void lsm_throttle_merge_ends(LsmDb *db, uint64_t bytes);
+extern void lsm_throttle_flush_begins(LsmDb *db);
+extern void lsm_throttle_flush_ends(LsmDb *db, bool flushed);
 
 #endif

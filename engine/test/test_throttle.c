@@ -1,14 +1,15 @@
 /*
- * test_throttle.c - writers while level 0 is too full, on a simulated clock.
+ * test_throttle.c - writers while background work is behind, on a simulated clock.
  *
- * Invariants: below level0_slow nobody sleeps; above it the time that writes take
- * is their bytes over the rate that throttle.c allows, more the fuller level 0 is;
- * no sleep is longer than a tenth of a second; the rate follows what compaction has taken from
- * level 0; two handles share what one would get.
+ * Invariants: below level0_slow, with arenas free, nobody sleeps; above it writes take their bytes'
+ * part of the time until level 0 is merged, of the room that is left until then; with the last arena in use likewise
+ * until a flush is over; no sleep is longer than a twentieth of a second; how quick merges are, and how far one
+ * is, counts; two handles share what one would get.
  */
 #include "engine/env_sim.h"
 #include "engine/handle.h"
 #include "engine/test/test.h"
+#include "engine/throttle.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -84,13 +85,21 @@ stalls(void)
 	return stats.stalls;
 }
 
-/* Bytes a second with 5 and with 7 files: shares of 2 and of 4 quarters. */
+/* Bytes a second when level 0 will be empty in so many seconds. */
 static double
-rate_at(int files)
+rate_for(int files, double seconds)
 {
-	uint64_t drained = atomic_load(&db->shared->drain_rate);
+	size_t used = lsm_memtable_used(lsm_shared_arena(db->shared, atomic_load(&db->shared->active)));
 
-	return (double) (drained != 0 ? drained : 16 << 20) * (files == 5 ? 2 - 1.25 * 0.5 : 0.75);
+	return ((double) (options.memtable_size - used) + (double) (options.level0_stop - files) * (double) options.memtable_size) /
+		   seconds;
+}
+
+/* What a merge of level 0 takes, as far as others tell. */
+static void
+merge_takes(double seconds)
+{
+	atomic_store(&db->shared->merge_rate, (uint64_t) ((double) atomic_load(&db->shared->level0_work) / seconds));
 }
 
 int
@@ -103,6 +112,7 @@ main(void)
 
 	lsm_options_init(&options);
 	options.memtable_size = 4 << 20;
+	options.table.compression = options.level0_compression = LSM_COMPRESS_NONE;
 	options.block_cache_size = 0;
 	options.level0_compact = 2;
 	options.level0_slow = 4;
@@ -115,41 +125,82 @@ main(void)
 	(void) time_of(NULL, 500);
 	CHECK(stalls() == 0);
 
-	/* full, and nothing was measured */
+	/* full: as long as a merge takes that has yet to begin */
 	fill_level0(5);
-	CHECK(atomic_load(&db->shared->drain_rate) == 0);
-	CHECK(near(time_of(NULL, 500), 500, rate_at(5)));
+	CHECK(atomic_load(&db->shared->merge_rate) == 0);
+	merge_takes(4);
+	CHECK(near(time_of(NULL, 500), 500, rate_for(5, 4)));
 	CHECK(stalls() > 0);
 	/* two handles in turn take as long */
 	MUST(lsm_open_handle(db, &other, &err), &err);
-	CHECK(near(time_of(other, 500), 500, rate_at(5)));
+	CHECK(near(time_of(other, 500), 500, rate_for(5, 4)));
 	lsm_detach(other);
 	fill_level0(7);
-	CHECK(near(time_of(NULL, 500), 500, rate_at(7)));
+	merge_takes(6);
+	CHECK(near(time_of(NULL, 300), 300, rate_for(7, 6)));
 
-	/* the first large write pays nothing, the second a tenth of a second, whatever they cost */
-	atomic_store(&db->shared->drain_rate, 1 << 20);
+	/* a merge of level 0 runs: what is left of it; one that should be over takes a quarter of its time more */
+	env->ops->wait_prepare(env, LSM_WAIT_WORK);
+	(void) env->ops->wait(env, LSM_WAIT_WORK, 10000);
+	env->ops->wait_end(env, LSM_WAIT_WORK);
+	atomic_store(&db->shared->merge_of_level0, true);
+	atomic_store(&db->shared->merge_us, 6000000);
+	atomic_store(&db->shared->merge_since_us, env->ops->now_us(env) - 1000000);
+	CHECK(near(time_of(NULL, 300), 300, rate_for(7, 5)));
+	atomic_store(&db->shared->merge_since_us, env->ops->now_us(env) - 9000000);
+	CHECK(near(time_of(NULL, 300), 300, rate_for(7, 1.5)));
+	/* half of it took six seconds, says the merge */
+	atomic_store(&db->shared->merge_since_us, env->ops->now_us(env) - 6000000);
+	lsm_throttle_merge_is_at(db, 0.5);
+	CHECK(near(time_of(NULL, 300), 300, rate_for(7, 6)));
+	/* another level's comes before that of level 0 */
+	atomic_store(&db->shared->merge_of_level0, false);
+	atomic_store(&db->shared->merge_us, 2000000);
+	atomic_store(&db->shared->merge_since_us, env->ops->now_us(env));
+	merge_takes(3);
+	CHECK(near(time_of(NULL, 300), 300, rate_for(7, 5)));
+	atomic_store(&db->shared->merge_since_us, 0);
+
+	/* the first large write pays nothing, the second a twentieth of a second, whatever they cost */
+	merge_takes(20);
 	atomic_store(&db->shared->next_write_us, 0);
 	since = env->ops->now_us(env);
-	write_some(db, 1000);
+	write_some(db, 500);
 	CHECK(env->ops->now_us(env) - since < 2000);
-	write_some(db, 1000);
-	CHECK(env->ops->now_us(env) - since >= 100000 && env->ops->now_us(env) - since < 110000);
+	write_some(db, 500);
+	CHECK(env->ops->now_us(env) - since >= 50000 && env->ops->now_us(env) - since < 55000);
 
-	/* compacted: nobody sleeps, and the rate is known */
-	atomic_store(&db->shared->drain_rate, 0);
+	/* compacted: nobody sleeps */
 	while (did)
 		MUST(lsm_work(db, &did, &err), &err);
 	CHECK(atomic_load(&db->shared->level0_files) < options.level0_compact);
-	CHECK(atomic_load(&db->shared->drain_rate) > 0);
 	since = stalls();
 	(void) time_of(NULL, 500);
 	CHECK(stalls() == since);
 
-	/* full again: as that rate says */
-	atomic_store(&db->shared->drain_rate, 5 << 20);
-	fill_level0(5);
-	CHECK(near(time_of(NULL, 500), 500, 5 * 1024 * 1024 * 1.375));
+	/* the last arena, and a flush that has just begun */
+	atomic_fetch_add(&db->shared->waiting, options.memtable_slots - 1);
+	atomic_store(&db->shared->flush_us, 1000000);
+	atomic_store(&db->shared->flush_since_us, env->ops->now_us(env));
+	CHECK(near(time_of(NULL, 500), 500, rate_for(options.level0_stop, 1)));
+	atomic_fetch_sub(&db->shared->waiting, options.memtable_slots - 1);
+	since = stalls();
+	(void) time_of(NULL, 500);
+	CHECK(stalls() == since);
+
+	/* merges of some size, and flushes, say how quick they are */
+	atomic_store(&db->shared->merge_rate, 0);
+	atomic_store(&db->shared->flush_us, 0);
+	MUST(lsm_flush(db, &err), &err);
+	for (int i = 0; i < 3; i++)
+	{
+		write_some(db, 2000);
+		MUST(lsm_flush(db, &err), &err);
+	}
+	CHECK(atomic_load(&db->shared->flush_us) > 0 && atomic_load(&db->shared->flush_since_us) == 0);
+	for (did = true; did;)
+		MUST(lsm_work(db, &did, &err), &err);
+	CHECK(atomic_load(&db->shared->merge_rate) > 0 && atomic_load(&db->shared->merge_since_us) == 0);
 
 	lsm_close(db);
 	lsm_env_sim_free(env);
