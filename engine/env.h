@@ -68,6 +68,8 @@ typedef struct LsmEnvOps
 	 * is written there later needs no new space.  A hint: false if it cannot be, NULL where it never can.
 	 */
 	bool (*allocate)(LsmFile *file, uint64_t offset, size_t len);
+	/* Begins to bring that part to the disk, so that a sync has less to wait for.  A hint; NULL where there is none. */
+	void (*write_back)(LsmFile *file, uint64_t offset, size_t len);
 	LsmStatus (*sync)(LsmFile *file, LsmError *err);
 	void (*close)(LsmFile *file);
 	LsmStatus (*file_size)(LsmEnv *env, const char *name, uint64_t *size, LsmError *err);

@@ -188,6 +188,12 @@ posix_allocate(LsmFile *base, uint64_t offset, size_t len)
 	return fallocate(((PosixFile *) base)->fd, 0, (off_t) offset, (off_t) len) == 0;
 }
 
+static void
+posix_write_back(LsmFile *base, uint64_t offset, size_t len)
+{
+	(void) sync_file_range(((PosixFile *) base)->fd, (off_t) offset, (off_t) len, SYNC_FILE_RANGE_WRITE);
+}
+
 static LsmStatus
 posix_sync(LsmFile *base, LsmError *err)
 {
@@ -360,6 +366,7 @@ static const LsmEnvOps posix_ops = {
 	.append = posix_append,
 	.write_at = posix_write_at,
 	.allocate = posix_allocate,
+	.write_back = posix_write_back,
 	.sync = posix_sync,
 	.close = posix_close,
 	.file_size = posix_file_size,

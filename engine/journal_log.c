@@ -63,21 +63,21 @@ log_rotate(LsmJournal *journal, uint64_t new_number, uint64_t *position, LsmErro
 	char name[64];
 	LsmStatus status;
 
-	/* Or a later synced record could outlive an earlier one that was not synced. */
-	if (j->log != NULL && !j->poisoned)
-	{
-		status = lsm_log_sync(j->log, err);
-		if (status != LSM_OK)
-		{
-			j->poisoned = true;
-			return status;
-		}
-	}
 	lsm_file_name(name, LSM_FILE_LOG, new_number);
 	status = lsm_file_open(j->env, name, j->step > 0 ? LSM_OPEN_SHARED : LSM_OPEN_CREATE, &file, err);
 	if (status != LSM_OK)
 		return status;
-	status = lsm_log_writer_new(file, 0, &log, err);
+	/*
+	 * The old log first, or a later synced record could outlive an earlier one that was not.  The new one is there already,
+	 * so that a journalling file system makes both durable in one go.
+	 */
+	if (j->log != NULL && !j->poisoned)
+	{
+		status = lsm_log_sync(j->log, err);
+		j->poisoned = status != LSM_OK;
+	}
+	if (status == LSM_OK)
+		status = lsm_log_writer_new(file, 0, &log, err);
 	if (status == LSM_OK)
 		status = j->env->ops->sync_dir(j->env, err);
 	if (status != LSM_OK)

@@ -34,6 +34,7 @@
  * block and its padding, and is made once: no append fails for lack of memory.
  */
 #define GATHER_LIMIT (4 * LSM_LOG_BLOCK_SIZE)
+#define WRITE_BACK (512 << 10)
 #define BUFFER_SIZE (GATHER_LIMIT + LSM_LOG_BLOCK_SIZE + LSM_LOG_HEADER_SIZE)
 
 struct LsmLogWriter
@@ -42,6 +43,7 @@ struct LsmLogWriter
 	uint64_t length; /* bytes written to the file */
 	size_t step;     /* it is allocated by so much at a time; 0: it ends with what was written, by appending */
 	uint64_t allocated;
+	uint64_t begun; /* up to here writing it back was begun */
 	char *out;      /* what follows them: finished fragments, then the open one */
 	size_t used;    /* bytes in out */
 	size_t open_at; /* in out: header of the open fragment */
@@ -110,6 +112,17 @@ allocate(LsmLogWriter *writer)
 		writer->allocated = UINT64_MAX; /* not here, or not any more */
 }
 
+/* Or the sync at the log's end would wait for all of it. */
+static void
+write_back(LsmLogWriter *writer)
+{
+	const LsmEnvOps *ops = writer->file->env->ops;
+
+	if (ops->write_back != NULL)
+		ops->write_back(writer->file, writer->begun, (size_t) (writer->length - writer->begun));
+	writer->begun = writer->length;
+}
+
 /* All that is gathered goes to the file; every fragment in it must be finished. */
 static LsmStatus
 write_out(LsmLogWriter *writer, LsmError *err)
@@ -127,6 +140,8 @@ write_out(LsmLogWriter *writer, LsmError *err)
 		return poison(writer, status);
 	writer->length += writer->used;
 	writer->used = 0;
+	if (writer->step > 0 && writer->length - writer->begun >= WRITE_BACK)
+		write_back(writer);
 	return LSM_OK;
 }
 
