@@ -14,6 +14,11 @@
  * (i + 1) << base_lg) of the file.  A key sets `probes` bits: those at h, h + d,
  * h + 2d, ..., where h is its hash and d is h rotated right by 17.  More than 30
  * probes are reserved, and match everything.
+ *
+ * LevelDB's hash mixes a key's last four bytes badly: of keys that differ in the last one only, many
+ * bits of the hash are equal.  Where the number of bits has a large power of two in it, their probes are the same
+ * then: for documents of 1,000 bytes, five a block, a filter of LevelDB's has none of the missing ones' numbers but lets
+ * all of them pass.  A reader takes any number of bytes; with a prime number of them the whole hash counts (0.3 to 3 % pass).
  */
 #include "engine/bloom.h"
 
@@ -25,7 +30,8 @@
 #define BASE_LG 11
 #define SEED UINT32_C(0xbc9f1d34)
 #define MAX_PROBES 30
-#define MIN_BITS 64 /* tiny filters would match too much */
+#define MIN_BITS 64  /* tiny filters would match too much */
+#define MIN_PRIME 19 /* likewise; 17 would be as bad as 16 */
 
 uint32_t
 lsm_hash(const void *data, size_t len, uint32_t seed)
@@ -60,10 +66,11 @@ step_of(uint32_t hash)
 }
 
 void
-lsm_filter_builder_init(LsmFilterBuilder *filter, int bits_per_key)
+lsm_filter_builder_init(LsmFilterBuilder *filter, int bits_per_key, bool prime)
 {
 	memset(filter, 0, sizeof(*filter));
 	filter->bits_per_key = bits_per_key;
+	filter->prime = prime;
 	filter->probes = (int) (bits_per_key * 0.69); /* ln 2, rounded down as LevelDB does */
 	if (filter->probes < 1)
 		filter->probes = 1;
@@ -97,6 +104,20 @@ push(uint32_t **array, size_t *num, size_t *cap, uint32_t value)
 	return true;
 }
 
+static size_t
+next_prime(size_t n)
+{
+	for (n |= 1;; n += 2)
+	{
+		size_t d = 3;
+
+		while (d * d <= n && n % d != 0)
+			d += 2;
+		if (d * d > n)
+			return n;
+	}
+}
+
 /* Closes the filter of the keys so far, which may be none. */
 static bool
 make_filter(LsmFilterBuilder *filter)
@@ -112,6 +133,8 @@ make_filter(LsmFilterBuilder *filter)
 	if (bits < MIN_BITS)
 		bits = MIN_BITS;
 	bytes = (size_t) ((bits + 7) / 8);
+	if (filter->prime)
+		bytes = next_prime(bytes < MIN_PRIME ? MIN_PRIME : bytes);
 	bits = (uint64_t) bytes * 8;
 	if (!lsm_buf_reserve(&filter->buf, bytes + 1))
 		return false;

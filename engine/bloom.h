@@ -19,6 +19,7 @@ typedef struct LsmFilterBuilder
 {
 	int bits_per_key;
 	int probes;
+	bool prime;
 	uint32_t *hashes; /* of the keys since the last filter */
 	size_t num_hashes;
 	size_t cap_hashes;
@@ -28,7 +29,8 @@ typedef struct LsmFilterBuilder
 	LsmBuf buf; /* filters */
 } LsmFilterBuilder;
 
-extern void lsm_filter_builder_init(LsmFilterBuilder *filter, int bits_per_key);
+/* prime: filters of a prime number of bytes (bloom.c); else LevelDB's very bytes. */
+extern void lsm_filter_builder_init(LsmFilterBuilder *filter, int bits_per_key, bool prime);
 extern void lsm_filter_builder_free(LsmFilterBuilder *filter);
 /* A data block begins at this offset of the file; the keys that follow are in it.  False when out of memory. */
 extern bool lsm_filter_builder_block(LsmFilterBuilder *filter, uint64_t offset);

@@ -35,6 +35,7 @@ lsm_options_init(LsmOptions *options)
 	options->table.restart_interval = 16;
 	options->table.restart_spread = 512;
 	options->table.bloom_bits = 10;
+	options->table.bloom_prime = true;
 	options->table.compression = LSM_COMPRESS_ZSTD;
 	options->table.zstd_level = 3;
 	options->level0_compression = LSM_COMPRESS_SNAPPY;
@@ -53,6 +54,7 @@ lsm_options_init_leveldb(LsmOptions *options)
 	options->table.block_size = 4 << 10;
 	options->table.restart_spread = 0;
 	options->table.bloom_bits = 0;
+	options->table.bloom_prime = false;
 	options->table.compression = LSM_COMPRESS_SNAPPY;
 	options->log_step = 0;
 	options->flush_all_versions = true;

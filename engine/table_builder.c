@@ -70,7 +70,7 @@ lsm_table_builder_new(LsmFile *file, const LsmTableOptions *options, LsmTableBui
 	builder->props.known = options->stamped;
 	lsm_block_builder_init(&builder->data, options->restart_interval, options->restart_spread);
 	lsm_block_builder_init(&builder->index, 1, 0);
-	lsm_filter_builder_init(&builder->filter, options->bloom_bits);
+	lsm_filter_builder_init(&builder->filter, options->bloom_bits, options->bloom_prime);
 	*result = builder;
 	return LSM_OK;
 }

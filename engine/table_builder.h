@@ -23,7 +23,8 @@ typedef struct LsmTableOptions
 	int bloom_bits;        /* per key; 0: no filter */
 	LsmCompression compression;
 	int zstd_level;
-	bool stamped; /* values carry stamps: fill min_xid, count stamped deletions, write "docstore.properties" */
+	bool stamped;     /* values carry stamps: fill min_xid, count stamped deletions, write "docstore.properties" */
+	bool bloom_prime; /* true; false for LevelDB's very filters (bloom.h) */
 } LsmTableOptions;
 
 typedef struct LsmTableBuilder LsmTableBuilder;

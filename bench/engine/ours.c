@@ -94,6 +94,7 @@ create(const char *dir, bool processes)
 	options.table.compression = LSM_COMPRESS_NONE;
 	options.level0_compression = LSM_COMPRESS_NONE;
 	options.table.bloom_bits = 10;
+	options.table.bloom_prime = true;
 	options.log_step = 1 << 20;
 	must(lsm_env_posix_open(dir, &store->env, &err), &err);
 	must(lsm_open(store->env, &options, &store->db, &err), &err);

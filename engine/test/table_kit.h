@@ -311,7 +311,7 @@ kit_damage(void *arg, const LsmError *what)
 static inline void
 kit_small_table(Kit *kit, LsmCompression compression, bool stamped)
 {
-	LsmTableOptions options = {200, 4, 0, 10, compression, 1, stamped};
+	LsmTableOptions options = {200, 4, 0, 10, compression, 1, stamped, true};
 	char key[32];
 	char value[100];
 

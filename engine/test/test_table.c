@@ -250,7 +250,7 @@ test_round_trips(void)
 				for (size_t c = 0; c < sizeof(counts) / sizeof(counts[0]); c++, turn++)
 				{
 					LsmTableOptions options = {block_sizes[b], turn % 5 == 0 ? 1 : 16, turn % 3 == 0 ? 0 : 300, turn % 4 == 0 ? 0 : 10,
-											   (LsmCompression) compression, 3, stamped};
+											   (LsmCompression) compression, 3, stamped, true};
 
 					random_entries(counts[c], c == 3 ? 60000 : 2000, stamped);
 					check_table(&options);
@@ -264,7 +264,7 @@ test_round_trips(void)
 static void
 test_handles(void)
 {
-	LsmTableOptions options = {4096, 16, 0, 10, LSM_COMPRESS_SNAPPY, 0, false};
+	LsmTableOptions options = {4096, 16, 0, 10, LSM_COMPRESS_SNAPPY, 0, false, false};
 	LsmTable *table;
 	LsmIter *it;
 	char ldb[64];
@@ -303,7 +303,7 @@ never(void *arg, LsmSlice ikey, LsmSlice value, volatile uint8_t *hint)
 static void
 test_filter_rate(void)
 {
-	LsmTableOptions options = {4096, 16, 0, 10, LSM_COMPRESS_NONE, 0, true};
+	LsmTableOptions options = {4096, 16, 0, 10, LSM_COMPRESS_NONE, 0, true, true};
 	LsmTable *table;
 	char value[300];
 	char key[32];
@@ -362,7 +362,7 @@ test_leveldb_bytes(void)
 		"\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
 		"\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x57"
 		"\xfb\x80\x8b\x24\x75\x47\xdb";
-	LsmTableOptions options = {4096, 16, 0, 10, LSM_COMPRESS_NONE, 0, false};
+	LsmTableOptions options = {4096, 16, 0, 10, LSM_COMPRESS_NONE, 0, false, false};
 	LsmSlice bytes;
 
 	kit_clear(&kit);
@@ -409,7 +409,7 @@ try_add(const LsmTableOptions *options, LsmSlice first, LsmSlice second, LsmSlic
 static void
 test_refusals(void)
 {
-	LsmTableOptions options = {4096, 16, 0, 10, LSM_COMPRESS_NONE, 0, false};
+	LsmTableOptions options = {4096, 16, 0, 10, LSM_COMPRESS_NONE, 0, false, false};
 	LsmTableBuilder *builder;
 	LsmFile *file;
 	LsmSlice a = lsm_slice("a\1\7\0\0\0\0\0\0", 9);
@@ -439,7 +439,7 @@ test_refusals(void)
 static void
 test_faults(void)
 {
-	LsmTableOptions options = {1024, 16, 256, 10, LSM_COMPRESS_SNAPPY, 0, true};
+	LsmTableOptions options = {1024, 16, 256, 10, LSM_COMPRESS_SNAPPY, 0, true, false};
 	LsmTable *table;
 	LsmIter *it;
 	uint64_t nth;

@@ -42,7 +42,7 @@ check_faulty(const Faulty *faulty)
 
 	lsm_buf_append(&file, "xxxxxxxxxxxxxxxx", faulty->gap);
 	lsm_block_builder_init(&block, 16, 0);
-	lsm_filter_builder_init(&filter, 10);
+	lsm_filter_builder_init(&filter, 10, true);
 	for (int i = 0; i < 4 && faulty->keys[i] != NULL; i++)
 	{
 		size_t len = strlen(faulty->keys[i]);
