@@ -64,6 +64,7 @@ static Oid catalog_oid;
 static Oid index_oid;
 static HTAB *known;
 static MemoryContext known_context;
+static MemoryContext outdated; /* what was known before, until nobody reads it any more */
 static uint64 generation;
 static bool registered;
 static bool changed_in_xact;
@@ -78,9 +79,18 @@ invalidate(Datum arg, Oid relid)
 	generation++;
 	catalog_oid = InvalidOid;
 	known = NULL;
-	if (known_context != NULL)
+	if (known_context != NULL && outdated != NULL && IsTransactionState())
+		MemoryContextSetParent(known_context, outdated);
+	else if (known_context != NULL)
 		MemoryContextDelete(known_context);
 	known_context = NULL;
+}
+
+static void
+free_outdated(XactEvent event, void *arg)
+{
+	if (outdated != NULL && (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE))
+		MemoryContextReset(outdated);
 }
 
 uint64
@@ -96,6 +106,8 @@ find_catalog(void)
 	if (!registered)
 	{
 		CacheRegisterRelcacheCallback(invalidate, (Datum) 0);
+		outdated = AllocSetContextCreate(CacheMemoryContext, "docstore views before", ALLOCSET_SMALL_SIZES);
+		RegisterXactCallback(free_outdated, NULL);
 		registered = true;
 	}
 	if (!OidIsValid(catalog_oid))
@@ -294,7 +306,7 @@ find_tuple(Relation catalog, const char *name, bool replacing)
 	return tuple;
 }
 
-static void
+static View *
 remember(const View *view)
 {
 	MemoryContext old;
@@ -315,10 +327,12 @@ remember(const View *view)
 	entry = hash_search(known, view->name, HASH_ENTER, &found);
 	entry->view = view_copy(view);
 	MemoryContextSwitchTo(old);
+	return entry->view;
 }
 
-View *
-view_find(const char *name, LOCKMODE mode)
+/* As view_find, but what is remembered itself. */
+static View *
+find(const char *name, LOCKMODE mode)
 {
 	Relation catalog;
 	HeapTuple tuple;
@@ -332,7 +346,7 @@ view_find(const char *name, LOCKMODE mode)
 		view_lock(name, mode);
 	(void) catalog_table();
 	if (known != NULL && (entry = hash_search(known, name, HASH_FIND, NULL)) != NULL && entry->view != NULL)
-		return view_copy(entry->view);
+		return entry->view;
 
 	catalog = table_open(catalog_table(), AccessShareLock);
 	before = generation;
@@ -340,9 +354,15 @@ view_find(const char *name, LOCKMODE mode)
 	if (tuple != NULL)
 		view = read_tuple(catalog, tuple);
 	table_close(catalog, AccessShareLock);
-	if (view != NULL && generation == before)
-		remember(view);
-	return view;
+	return view != NULL && generation == before ? remember(view) : view;
+}
+
+View *
+view_find(const char *name, LOCKMODE mode)
+{
+	View *view = find(name, mode);
+
+	return view != NULL ? view_copy(view) : NULL;
 }
 
 View *
@@ -361,10 +381,10 @@ view_find_replacement(const char *name, LOCKMODE mode)
 	return view;
 }
 
-View *
-view_get(const char *name, LOCKMODE mode)
+static View *
+get(const char *name, LOCKMODE mode)
 {
-	View *view = view_find(name, mode);
+	View *view = find(name, mode);
 
 	if (view == NULL)
 		ereport(ERROR,
@@ -375,10 +395,16 @@ view_get(const char *name, LOCKMODE mode)
 }
 
 View *
+view_get(const char *name, LOCKMODE mode)
+{
+	return view_copy(get(name, mode));
+}
+
+View *
 view_get_for(const char *name, LOCKMODE mode, const char *table, Oid table_owner)
 {
 	/* Rights first, then the lock: as for collections. */
-	View *view = view_get(name, NoLock);
+	View *view = get(name, NoLock);
 
 	for (;;)
 	{
@@ -392,7 +418,7 @@ view_get_for(const char *name, LOCKMODE mode, const char *table, Oid table_owner
 							   table, GetUserNameFromId(table_owner, true))));
 		if (mode == NoLock)
 			return view;
-		view = view_get(name, mode);
+		view = get(name, mode);
 		if (view->storage == storage)
 			return view;
 		mode = NoLock; /* another of that name; it is locked now */

@@ -39,6 +39,8 @@ typedef struct View
 	ViewShape *shape;  /* of the results */
 	int block_rows;    /* of a reduce: more are a tree (tree.h) */
 	ViewShape *rows;   /* of what the map returns; without a reduce the same */
+	/* kept by readers: snapshots whose xmin is this or more (64 bits wide) see that the view is built; 0: not known */
+	uint64 readable_from;
 } View;
 
 /* Locks (unless NoLock) and reads, into the current context; throws if there is no such view. */
@@ -47,7 +49,10 @@ extern View *view_get(const char *name, LOCKMODE mode);
 extern View *view_find(const char *name, LOCKMODE mode);
 /* A view's replacement, NULL if it has none. */
 extern View *view_find_replacement(const char *name, LOCKMODE mode);
-/* For a foreign table and its owner: throws if that role has no right to the view. */
+/*
+ * For a foreign table and its owner: throws if that role has no right to the view.  Not a copy: it is what this process remembers,
+ * and stays until the end of the transaction.
+ */
 extern View *view_get_for(const char *name, LOCKMODE mode, const char *table, Oid table_owner);
 /* Another number after any change of the catalog that this process has heard of. */
 extern uint64 view_generation(void);

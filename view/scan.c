@@ -20,6 +20,7 @@
 
 #include "fdw/scan.h"
 #include "store/compat.h"
+#include "store/txn.h"
 #include "view/entry.h"
 #include "view/progress.h"
 #include "view/seek.h"
@@ -50,20 +51,28 @@ typedef struct ViewScan
 	/* the row at hand: copies, kept until the next one */
 	StringInfoData key;
 	StringInfoData value;
+	LsmBuf found;
 	Datum *values; /* of the view's columns */
 	bool *nulls;
 } ViewScan;
 
 static void
-check_readable(const View *view, Snapshot snapshot)
+check_readable(View *view, Snapshot snapshot)
 {
 	ViewProgress progress;
 	ViewProgress now;
-	bool seen = view_progress_read(view->storage, snapshot, &progress);
+	bool seen;
 
+	/* What an older snapshot saw a newer one sees, too. */
+	if (view->readable_from != 0 && docstore_widen_xid(snapshot->xmin) >= view->readable_from)
+		return;
+	seen = view_progress_read(view->storage, snapshot, &progress);
 	seen = seen && progress.results == view->results;
 	if (seen && progress.built)
+	{
+		view->readable_from = docstore_widen_xid(snapshot->xmax);
 		return;
+	}
 	/* What the snapshot saw had another storage, or none. */
 	if (!seen || (view_progress_read(view->storage, NULL, &now) && now.built))
 		ereport(ERROR,
@@ -77,6 +86,12 @@ check_readable(const View *view, Snapshot snapshot)
 			 progress.paused ? 0 : errhint("docstore.wait_for_view('%s') waits for it.", view->name)));
 }
 
+static void
+free_found(void *arg)
+{
+	lsm_buf_free(&((ViewScan *) arg)->found);
+}
+
 void
 view_begin_scan(ForeignScanState *node, int eflags)
 {
@@ -84,6 +99,7 @@ view_begin_scan(ForeignScanState *node, int eflags)
 	List *needed = list_nth(plan->fdw_private, VIEW_PLAN_NEEDED);
 	List *columns = list_nth(plan->fdw_private, VIEW_PLAN_COLUMNS);
 	Snapshot snapshot = node->ss.ps.state->es_snapshot;
+	MemoryContextCallback *callback;
 	ViewScan *scan;
 	int n;
 
@@ -116,6 +132,10 @@ view_begin_scan(ForeignScanState *node, int eflags)
 	scan->nulls = palloc(n * sizeof(bool));
 	initStringInfo(&scan->key);
 	initStringInfo(&scan->value);
+	callback = palloc(sizeof(MemoryContextCallback));
+	callback->func = free_found;
+	callback->arg = scan;
+	MemoryContextRegisterResetCallback(CurrentMemoryContext, callback);
 
 	scan->nseeks = list_length(columns);
 	scan->columns = palloc((scan->nseeks + 1) * sizeof(int));
@@ -159,6 +179,24 @@ start(ForeignScanState *node, ViewScan *scan)
 	scan->started = true;
 }
 
+/* The only row that a range may have; false if there is none. */
+static bool
+fetch_point(ViewScan *scan, const ViewRange *range)
+{
+	DocCursor *cursor = scan->cursor;
+	LsmVersion version;
+	LsmStatus status;
+	LsmError err;
+
+	status = lsm_get(cursor->db, &cursor->read, range->lower, &scan->found, &version, &err);
+	if (status == LSM_NOT_FOUND)
+		return false;
+	docstore_check(status, &err);
+	resetStringInfo(&scan->value);
+	appendBinaryStringInfo(&scan->value, scan->found.data, (int) scan->found.len);
+	return true;
+}
+
 /* The next row into scan->key and scan->value; false at the end. */
 static bool
 fetch(ViewScan *scan)
@@ -175,6 +213,12 @@ fetch(ViewScan *scan)
 			if (i >= scan->nranges)
 				return false;
 			range = &scan->ranges[scan->backward ? scan->nranges - 1 - i : i];
+			if (range->point)
+			{
+				if (fetch_point(scan, range))
+					return true;
+				continue;
+			}
 			doc_cursor_open(scan->cursor, range->lower, range->upper);
 			at = scan->cursor->scan;
 			if (scan->backward)

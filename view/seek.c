@@ -262,7 +262,7 @@ buffer_slice(const StringInfoData *buffer)
 }
 
 static void
-add_range(Builder *builder, LsmSlice lower, LsmSlice upper)
+add_range(Builder *builder, LsmSlice lower, LsmSlice upper, bool point)
 {
 	if (lsm_slice_compare(lower, upper) >= 0)
 		return;
@@ -274,10 +274,11 @@ add_range(Builder *builder, LsmSlice lower, LsmSlice upper)
 	}
 	builder->ranges[builder->nranges].lower = lower;
 	builder->ranges[builder->nranges].upper = upper;
+	builder->ranges[builder->nranges].point = point;
 	builder->nranges++;
 }
 
-/* Everything that begins with prefix. */
+/* Everything that begins with prefix, to which all seeks are equalities.  Groups have no more in their keys than their columns. */
 static void
 add_prefix(Builder *builder, const StringInfoData *prefix)
 {
@@ -286,7 +287,8 @@ add_prefix(Builder *builder, const StringInfoData *prefix)
 	copy_buffer(&end, prefix);
 	if (!view_key_behind(&end))
 		elog(ERROR, "a view's keys have no end");
-	add_range(builder, buffer_slice(prefix), buffer_slice(&end));
+	add_range(builder, buffer_slice(prefix), buffer_slice(&end),
+			  builder->view->reduce != NULL && builder->nseeks == builder->view->shape->nkeys);
 }
 
 static void
@@ -377,7 +379,7 @@ add_bounded(Builder *builder, const StringInfoData *prefix, int first)
 		else
 			cut_upper(&upper, buffer_slice(&bound));
 	}
-	add_range(builder, lower, upper);
+	add_range(builder, lower, upper, false);
 }
 
 static void add_ranges(Builder *builder, const StringInfoData *prefix, int seek);

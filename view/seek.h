@@ -55,6 +55,7 @@ typedef struct ViewRange
 {
 	LsmSlice lower; /* [lower, upper) */
 	LsmSlice upper;
+	bool point; /* at most one row, whose key is lower */
 } ViewRange;
 
 /* Ranges in ascending order that do not overlap, palloc'ed. */
