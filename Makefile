@@ -21,7 +21,8 @@ ISOLATION = $(patsubst specs/%.spec,%,$(wildcard specs/*.spec))
 # NDEBUG: the engine's assert() would take a whole server down; its tests run with it.
 PG_CPPFLAGS = -I$(CURDIR) -DNDEBUG
 PG_CFLAGS = -std=gnu11 -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers
-SHLIB_LINK = -lzstd -lsnappy -ljansson
+# Calls among our own files are bound when it is linked: quicker, and never to a function of the server's of the same name.
+SHLIB_LINK = -lzstd -lsnappy -ljansson -Wl,-Bsymbolic-functions
 EXTRA_CLEAN = build docstore-tool
 
 PG_CONFIG ?= pg_config
