@@ -120,12 +120,15 @@ decode_entry(const char *p, const char *limit, Entry *entry)
 {
 	const unsigned char *u = (const unsigned char *) p;
 
-	if (limit - p >= 3 && (u[0] | u[1] | u[2]) < 0x80)
+	/* Nearly all: short keys, and values of less than 16 kB. */
+	if (limit - p >= 4 && (u[0] | u[1]) < 0x80 && (u[2] & u[3]) < 0x80)
 	{
+		bool two = u[2] >= 0x80;
+
 		entry->shared = u[0];
 		entry->unshared = u[1];
-		entry->value_len = u[2];
-		p += 3;
+		entry->value_len = two ? (uint32_t) (u[2] & 0x7f) | (uint32_t) u[3] << 7 : u[2];
+		p += two ? 4 : 3;
 	}
 	else if ((p = lsm_get_varint32(p, limit, &entry->shared)) == NULL ||
 			 (p = lsm_get_varint32(p, limit, &entry->unshared)) == NULL ||

@@ -14,6 +14,8 @@
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
+#include "engine/coding.h"
+
 void
 document_key_init(DocumentKey *key, uint64 storage, const char *id, size_t len)
 {
@@ -49,7 +51,6 @@ document_header_encode(char *dst, TimestampTz modified)
 void
 document_decode(LsmSlice value, TimestampTz *modified, LsmSlice *body)
 {
-	uint64 bits = 0;
 	uint32 header;
 
 	if (value.len < DOCUMENT_HEADER + sizeof(uint32) || value.data[0] != DOCUMENT_FORMAT || value.data[1] != 0)
@@ -62,9 +63,7 @@ document_decode(LsmSlice value, TimestampTz *modified, LsmSlice *body)
 						   value.len > 1 ? (unsigned char) value.data[1] : -1,
 						   DOCUMENT_FORMAT)));
 
-	for (int i = 7; i >= 0; i--)
-		bits = (bits << 8) | (unsigned char) value.data[2 + i];
-	*modified = (TimestampTz) bits;
+	*modified = (TimestampTz) lsm_get_fixed64(value.data + 2);
 	*body = lsm_slice(value.data + DOCUMENT_HEADER, value.len - DOCUMENT_HEADER);
 
 	/* The root is an object or an array whose entries must at least fit. */

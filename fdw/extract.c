@@ -40,6 +40,9 @@ compare_keys(const char *a, int alen, const char *b, int blen)
 {
 	if (alen != blen)
 		return alen < blen ? -1 : 1;
+	/* Most keys of a length differ in their first byte. */
+	if (alen > 0 && *a != *b)
+		return (unsigned char) *a < (unsigned char) *b ? -1 : 1;
 	return memcmp(a, b, alen);
 }
 
@@ -127,11 +130,27 @@ doc_wants_new(int npaths, DocPath *const *paths)
 
 static void get_in(const DocWants *wants, JsonbContainer *container, JsonbValue *values);
 
+/* As getJsonbOffset, but inline. */
+static inline uint32
+entry_offset(const JsonbContainer *container, int index)
+{
+	uint32 offset = 0;
+
+	while (--index >= 0)
+	{
+		offset += JBE_OFFLENFLD(container->children[index]);
+		if (JBE_HAS_OFF(container->children[index]))
+			break;
+	}
+	return offset;
+}
+
 /* The value of entry `index`, whose bytes begin at base + offset. */
-static void
+static inline void
 entry_value(JsonbContainer *container, int index, char *base, uint32 offset, JsonbValue *value)
 {
 	JEntry entry = container->children[index];
+	uint32 len = JBE_HAS_OFF(entry) ? JBE_OFFLENFLD(entry) - offset : JBE_OFFLENFLD(entry);
 
 	if (JBE_ISNULL(entry))
 		value->type = jbvNull;
@@ -139,7 +158,7 @@ entry_value(JsonbContainer *container, int index, char *base, uint32 offset, Jso
 	{
 		value->type = jbvString;
 		value->val.string.val = base + offset;
-		value->val.string.len = (int) getJsonbLength(container, index);
+		value->val.string.len = (int) len;
 	}
 	else if (JBE_ISNUMERIC(entry))
 	{
@@ -156,7 +175,7 @@ entry_value(JsonbContainer *container, int index, char *base, uint32 offset, Jso
 		value->type = jbvBinary;
 		value->val.binary.data = (JsonbContainer *) (base + INTALIGN(offset));
 		/* What an entry is longer by for alignment lies before it. */
-		value->val.binary.len = (int) (getJsonbLength(container, index) - (INTALIGN(offset) - offset));
+		value->val.binary.len = (int) (len - (INTALIGN(offset) - offset));
 	}
 }
 
@@ -196,7 +215,7 @@ get_names(const DocWants *wants, JsonbContainer *object, JsonbValue *values)
 			at++;
 		if (order == 0 && at < wants->nnames)
 		{
-			entry_value(object, n + i, base, getJsonbOffset(object, n + i), &value);
+			entry_value(object, n + i, base, entry_offset(object, n + i), &value);
 			found(&wants->names[at++], &value, values);
 		}
 		offset += len;
@@ -216,7 +235,7 @@ get_elements(const DocWants *wants, JsonbContainer *array, JsonbValue *values)
 
 		if (wants->elements[i].index >= n)
 			continue;
-		entry_value(array, index, base, getJsonbOffset(array, index), &value);
+		entry_value(array, index, base, entry_offset(array, index), &value);
 		found(&wants->elements[i], &value, values);
 	}
 }
