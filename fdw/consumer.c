@@ -62,21 +62,44 @@ docstore_consumer_kind_name(DocConsumerKind kind)
 	return "replication";
 }
 
-static void (*view_drop)(const char *name);
-static void (*view_give)(const char *name, Oid owner);
+typedef struct Whole
+{
+	void (*drop)(const char *name);
+	void (*give)(const char *name, Oid owner);
+} Whole;
+
+static Whole view_functions;
+static Whole replication_functions;
+
+/* NULL: there is no more to it. */
+static Whole *
+whole(DocConsumerKind kind)
+{
+	switch (kind)
+	{
+		case DOC_CONSUMER_VIEW:
+		case DOC_CONSUMER_NEXT_VIEW:
+			return &view_functions;
+		case DOC_CONSUMER_REPLICATION:
+			return &replication_functions;
+		case DOC_CONSUMER_SUBSCRIPTION:
+			break;
+	}
+	return NULL;
+}
 
 void
-docstore_consumer_set_view_functions(void (*drop)(const char *name), void (*give)(const char *name, Oid owner))
+docstore_consumer_set_functions(DocConsumerKind kind, void (*drop)(const char *name), void (*give)(const char *name, Oid owner))
 {
-	view_drop = drop;
-	view_give = give;
+	whole(kind)->drop = drop;
+	whole(kind)->give = give;
 }
 
 void
 docstore_consumer_drop_whole(DocConsumerKind kind, const char *name)
 {
-	if (kind == DOC_CONSUMER_VIEW || kind == DOC_CONSUMER_NEXT_VIEW)
-		view_drop(name);
+	if (whole(kind) != NULL)
+		whole(kind)->drop(name);
 	else
 		(void) docstore_consumer_drop(kind, name);
 }
@@ -84,8 +107,8 @@ docstore_consumer_drop_whole(DocConsumerKind kind, const char *name)
 void
 docstore_consumer_give_whole(DocConsumerKind kind, const char *name, Oid owner)
 {
-	if (kind == DOC_CONSUMER_VIEW || kind == DOC_CONSUMER_NEXT_VIEW)
-		view_give(name, owner);
+	if (whole(kind) != NULL)
+		whole(kind)->give(name, owner);
 	else
 		docstore_consumer_set_owner(kind, name, owner);
 }

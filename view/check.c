@@ -166,6 +166,13 @@ static const char *const stable_names[] = {
 	"xml_in",
 };
 
+/* "view" or "replication" */
+static const char *
+whole(const ViewSource *source)
+{
+	return source->of != NULL ? source->of : "view";
+}
+
 /* ---- positions ---- */
 
 /* An error's position is one in the view's SQL, not in the statement that stores it. */
@@ -181,7 +188,7 @@ view_source_point(void *arg)
 		internalerrposition(Max(position - source->skip, 1));
 		internalerrquery(source->text + source->skip);
 	}
-	errcontext("%s of the view", source->what);
+	errcontext("%s of the %s", source->what, whole(source));
 }
 
 int
@@ -280,11 +287,11 @@ refuse_function(const ViewSource *source, const Culprit *culprit, Node *node)
 
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
-			 errmsg("a view's %s cannot use %s function %s", source->what, culprit->fault, format_procedure(culprit->function)),
+			 errmsg("a %s's %s cannot use %s function %s", whole(source), source->what, culprit->fault, format_procedure(culprit->function)),
 			 errdetail("A row must depend on its document alone, so that it is the same whenever it is computed."),
 			 stable && culprit->function >= FirstNormalObjectId
 				 ? errhint("If its result depends on its arguments alone, declare the function IMMUTABLE.")
-				 : errhint("Store the value in the document, or compute it in the query that reads the view."),
+				 : errhint("Store the value in the document, or compute it in the query that reads the rows."),
 			 view_source_at(source, exprLocation(node))));
 }
 
@@ -313,9 +320,9 @@ refuse_relation(const ViewSource *source, Oid relid)
 	(void) find_range_var(source->raw->stmt, &wanted);
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
-			 errmsg("a view's %s cannot read relation \"%s\"", source->what, wanted.relname),
+			 errmsg("a %s's %s cannot read relation \"%s\"", whole(source), source->what, wanted.relname),
 			 errdetail("%s", source->reads),
-			 errhint("Join with other tables in the query that reads the view."),
+			 errhint("Join with other tables in the query that reads the rows."),
 			 view_source_at(source, wanted.location)));
 }
 
@@ -358,7 +365,7 @@ check_node(Node *node, void *arg)
 		if (query->commandType != CMD_SELECT)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
-					 errmsg("a view's %s must not change anything", source->what)));
+					 errmsg("a %s's %s must not change anything", whole(source), source->what)));
 		return query_tree_walker(query, check_node, arg, QTW_EXAMINE_RTES_BEFORE);
 	}
 	if (IsA(node, RangeTblEntry))
@@ -370,14 +377,14 @@ check_node(Node *node, void *arg)
 	if (IsA(node, SQLValueFunction))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
-				 errmsg("a view's %s cannot ask for the time or the user", source->what),
+				 errmsg("a %s's %s cannot ask for the time or the user", whole(source), source->what),
 				 errdetail("A row must depend on its document alone, so that it is the same whenever it is computed."),
-				 errhint("Store the value in the document, or compute it in the query that reads the view."),
+				 errhint("Store the value in the document, or compute it in the query that reads the rows."),
 				 view_source_at(source, exprLocation(node))));
 	if (IsA(node, Const) && names_a_moment(source, (Const *) node))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
-				 errmsg("a view's %s cannot ask for the time or the user", source->what),
+				 errmsg("a %s's %s cannot ask for the time or the user", whole(source), source->what),
 				 errdetail("A row must depend on its document alone, so that it is the same whenever it is computed."),
 				 view_source_at(source, exprLocation(node))));
 	if (check_functions_in_node(node, check_function, &culprit))
@@ -436,18 +443,18 @@ view_source_parse(ViewSource *source)
 	if (list_length(statements) != 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_SYNTAX_ERROR),
-				 errmsg("a view's %s must be one %s", source->what, source->skip > 0 ? "list of columns" : "SELECT"),
+				 errmsg("a %s's %s must be one %s", whole(source), source->what, source->skip > 0 ? "list of columns" : "SELECT"),
 				 list_length(statements) > 1 ? view_source_at(source, lsecond_node(RawStmt, statements)->stmt_location) : 0));
 	raw = linitial_node(RawStmt, statements);
 	if (!IsA(raw->stmt, SelectStmt))
 		ereport(ERROR,
 				(errcode(ERRCODE_SYNTAX_ERROR),
-				 errmsg("a view's %s must be a SELECT", source->what),
+				 errmsg("a %s's %s must be a SELECT", whole(source), source->what),
 				 view_source_at(source, raw->stmt_location)));
 	if (find_locking(raw->stmt, NULL))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
-				 errmsg("a view's %s cannot lock rows", source->what)));
+				 errmsg("a %s's %s cannot lock rows", whole(source), source->what)));
 	/* Analysis changes the tree in places. */
 	source->raw = copyObject(raw);
 	return raw;
@@ -473,13 +480,15 @@ view_source_check(ViewSource *source, Query *query)
 	if (query->commandType != CMD_SELECT)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
-				 errmsg("a view's %s must not change anything", source->what)));
+				 errmsg("a %s's %s must not change anything", whole(source), source->what)));
 	(void) check_node((Node *) query, source);
 }
 
 void
 view_source_columns(const ViewSource *source, Query *query, ViewShape *shape)
 {
+	const char *reserved = source->reserved != NULL ? source->reserved : strcmp(source->what, "map") == 0 ? "id"
+																										  : NULL;
 	ListCell *lc;
 
 	shape->columns = palloc0((list_length(query->targetList) + 1) * sizeof(ViewColumn));
@@ -494,13 +503,13 @@ view_source_columns(const ViewSource *source, Query *query, ViewShape *shape)
 		if (strcmp(entry->resname, "?column?") == 0)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_COLUMN_DEFINITION),
-					 errmsg("column %d of a view's %s has no name", shape->ncolumns + 1, source->what),
+					 errmsg("column %d of a %s's %s has no name", shape->ncolumns + 1, whole(source), source->what),
 					 errhint("Name it: ... AS name."),
 					 view_source_at(source, exprLocation(expr))));
-		if (strcmp(entry->resname, "id") == 0 && strcmp(source->what, "map") == 0)
+		if (reserved != NULL && strcmp(entry->resname, reserved) == 0)
 			ereport(ERROR,
 					(errcode(ERRCODE_RESERVED_NAME),
-					 errmsg("a column of a view's map cannot be called \"id\""),
+					 errmsg("a column of a %s's %s cannot be called \"%s\"", whole(source), source->what, reserved),
 					 errdetail("The results have such a column already: the id of the document that a row comes from."),
 					 errhint("Leave it out, or name it otherwise: ... AS name."),
 					 view_source_at(source, exprLocation(expr))));
@@ -508,7 +517,7 @@ view_source_columns(const ViewSource *source, Query *query, ViewShape *shape)
 			if (strcmp(shape->columns[i].name, entry->resname) == 0)
 				ereport(ERROR,
 						(errcode(ERRCODE_DUPLICATE_COLUMN),
-						 errmsg("a view's %s has two columns called \"%s\"", source->what, entry->resname),
+						 errmsg("a %s's %s has two columns called \"%s\"", whole(source), source->what, entry->resname),
 						 view_source_at(source, exprLocation(expr))));
 		column->name = pstrdup(entry->resname);
 		column->type = exprType(expr);
@@ -520,7 +529,7 @@ view_source_columns(const ViewSource *source, Query *query, ViewShape *shape)
 	if (shape->ncolumns == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_COLUMN_DEFINITION),
-				 errmsg("a view's %s must return columns", source->what)));
+				 errmsg("a %s's %s must return columns", whole(source), source->what)));
 }
 
 /* ---- the key ---- */
@@ -610,26 +619,42 @@ view_source_key(const char *key, const char *of, ViewShape *shape)
 	shape->key_attribute[n] = (AttrNumber) (shape->ncolumns + 1);
 }
 
-ViewShape *
-view_check(ViewDefinition *definition)
+static const char *const reads = "It sees one document at a time, in the relation docs (id, doc, etag, collection, modified).";
+
+static ViewShape *
+check_source(ViewSource *source, char **select)
 {
 	ViewShape *shape = palloc0(sizeof(ViewShape));
-	ViewSource source = {definition->map, "map",
-						 "It sees one document at a time, in the relation docs (id, doc, etag, collection, modified).", 0, NULL, -1};
-	ErrorContextCallback callback = {.previous = error_context_stack, .callback = view_source_point, .arg = &source};
+	ErrorContextCallback callback = {.previous = error_context_stack, .callback = view_source_point, .arg = source};
 	RawStmt *raw;
 	Query *query;
 
 	error_context_stack = &callback;
-	raw = view_source_parse(&source);
-	query = view_source_analyze(&source, raw, "docs", view_docs_desc());
-	view_source_check(&source, query);
-	view_source_columns(&source, query, shape);
+	raw = view_source_parse(source);
+	query = view_source_analyze(source, raw, "docs", view_docs_desc());
+	view_source_check(source, query);
+	view_source_columns(source, query, shape);
 	error_context_stack = callback.previous;
+	if (raw->stmt_len > 0)
+		*select = pnstrdup(*select + raw->stmt_location, raw->stmt_len);
+	return shape;
+}
+
+ViewShape *
+view_check_select(const char *of, const char *reserved, char **select)
+{
+	ViewSource source = {*select, "select", reads, 0, NULL, -1, of, reserved};
+
+	return check_source(&source, select);
+}
+
+ViewShape *
+view_check(ViewDefinition *definition)
+{
+	ViewSource source = {definition->map, "map", reads, 0, NULL, -1};
+	ViewShape *shape = check_source(&source, &definition->map);
 
 	/* A reduce's key is over what it groups by (check_reduce.c). */
 	view_source_key(definition->reduce == NULL ? definition->key : NULL, "map", shape);
-	if (raw->stmt_len > 0)
-		definition->map = pnstrdup(definition->map + raw->stmt_location, raw->stmt_len);
 	return shape;
 }

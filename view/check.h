@@ -47,4 +47,7 @@ extern ViewShape *view_check(ViewDefinition *definition);
  */
 extern ViewShape *view_check_reduce(ViewDefinition *definition, ViewShape *rows);
 
+/* The same as view_check for a SELECT over docs that is part of something else; no column may be called `reserved`. */
+extern ViewShape *view_check_select(const char *of, const char *reserved, char **select);
+
 #endif

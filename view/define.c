@@ -319,5 +319,5 @@ view_define_init(void)
 {
 	next_object_access_hook = object_access_hook;
 	object_access_hook = object_access;
-	docstore_consumer_set_view_functions(drop_whole, give_whole);
+	docstore_consumer_set_functions(DOC_CONSUMER_VIEW, drop_whole, give_whole);
 }

@@ -6,9 +6,7 @@
 
 #include "postgres.h"
 
-#include "utils/jsonb.h"
-#include "utils/timestamp.h"
-
+#include "view/batch.h"
 #include "view/catalog.h"
 #include "view/entry.h"
 
@@ -19,22 +17,6 @@ typedef struct ViewRow
 	LsmSlice key; /* behind the prefix */
 	LsmSlice value;
 } ViewRow;
-
-typedef struct ViewDocument
-{
-	/* given */
-	uint64 storage; /* of its collection */
-	const char *collection;
-	text *id;
-	uint64 etag;
-	TimestampTz modified;
-	Jsonb *doc; /* NULL: deleted; it emits nothing */
-	/* what the map made of it */
-	ViewRow *rows; /* in the order they came */
-	ViewRow *last;
-	uint32 nrows;
-	ErrorData *error; /* it failed; then there are no rows */
-} ViewDocument;
 
 /* A map made ready, for as long as the process lives or until view_map_free. */
 typedef struct ViewMap ViewMap;
@@ -48,9 +30,6 @@ extern void view_map_free(ViewMap *map);
  * a cancel or a lack of memory say.
  */
 extern ErrorData *view_map_run(ViewMap *map, ViewDocument *docs, int n);
-
-/* Is an error about what was computed, and not about the server's state? */
-extern bool view_error_is_of_query(int sqlstate);
 
 /* Throws if the map cannot be run by the view's owner at all. */
 extern void view_map_try(const View *view);

@@ -14,11 +14,13 @@
 typedef struct ViewSource
 {
 	const char *text;
-	const char *what;  /* map, key, reduce, finalize */
+	const char *what;  /* map, key, reduce, finalize; select */
 	const char *reads; /* for messages: what it sees */
 	int skip;          /* bytes put in front of it */
 	const RawStmt *raw;
-	int location; /* of what leads to an expression that does not stand in the text; -1: none */
+	int location;         /* of what leads to an expression that does not stand in the text; -1: none */
+	const char *of;       /* what it is part of; NULL: a view */
+	const char *reserved; /* no column may be called so; NULL: "id", in a map */
 } ViewSource;
 
 /* An ErrorContextCallback's function: an error's position is one in the view's SQL. */

@@ -1,0 +1,83 @@
+/*
+ * json.c - reading definitions (json.h).
+ */
+#include "postgres.h"
+
+#include "view/json.h"
+
+void
+view_json_bad(const char *what, const char *member, const char *wanted)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("invalid %s definition", what),
+			 errdetail("\"%s\" must be %s.", member, wanted)));
+}
+
+void
+view_json_unknown(const char *what, const char *member, const char *members)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("invalid %s definition", what),
+			 errdetail("There is no member \"%s\".", member),
+			 errhint("Members of a definition: %s.", members)));
+}
+
+void
+view_json_check_object(const char *what, json_t *value, const char *members)
+{
+	if (!json_is_object(value))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid %s definition", what),
+				 errdetail("It is a JSON value, but not an object."),
+				 errhint("Members of a definition: %s.", members)));
+}
+
+json_t *
+view_json_load(const char *what, const char *text)
+{
+	json_error_t error;
+	json_t *root = json_loads(text, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
+
+	if (root == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
+				 errmsg("invalid %s definition: %s", what, error.text),
+				 errdetail("Line %d, column %d of the JSON document.", error.line, error.column)));
+	return root;
+}
+
+char *
+view_json_string(const char *what, const char *member, json_t *value, const char *wanted)
+{
+	if (!json_is_string(value) || json_string_length(value) == 0 ||
+		strlen(json_string_value(value)) != json_string_length(value))
+		view_json_bad(what, member, wanted);
+	return pstrdup(json_string_value(value));
+}
+
+List *
+view_json_names(const char *what, const char *member, json_t *value, const char *wanted)
+{
+	List *names = NIL;
+	size_t i;
+	json_t *element;
+
+	if (!json_is_array(value) || json_array_size(value) == 0)
+		view_json_bad(what, member, wanted);
+	json_array_foreach(value, i, element)
+	{
+		char *name = view_json_string(what, member, element, wanted);
+		ListCell *lc;
+
+		if (strlen(name) >= NAMEDATALEN)
+			view_json_bad(what, member, wanted);
+		foreach (lc, names)
+			if (strcmp(lfirst(lc), name) == 0)
+				view_json_bad(what, member, wanted);
+		names = lappend(names, name);
+	}
+	return names;
+}
