@@ -13,7 +13,7 @@ DATA = $(wildcard sql/docstore--*.sql)
 ENGINE = $(filter-out engine/env_pg.c, $(wildcard engine/*.c))
 OBJS = docstore.o engine/env_pg.o \
 	$(patsubst %.c,%.o,$(filter-out engine/env_posix.c engine/env_sim.c engine/env_sim_disk.c engine/journal_log.c engine/standalone.c engine/write_group.c, $(ENGINE))) \
-	$(patsubst %.c,%.o,$(wildcard store/*.c fdw/*.c view/*.c worker/*.c))
+	$(patsubst %.c,%.o,$(wildcard store/*.c fdw/*.c view/*.c repl/*.c worker/*.c))
 
 REGRESS = $(patsubst sql/%.sql,%,$(filter-out sql/docstore--%.sql,$(wildcard sql/*.sql)))
 ISOLATION = $(patsubst specs/%.spec,%,$(wildcard specs/*.spec))
@@ -42,7 +42,7 @@ REL_OBJS = $(patsubst engine/%.c,build/release/%.o,$(ENGINE))
 
 ifneq ($(PGXS),)
 include $(PGXS)
-$(OBJS): $(wildcard *.h engine/*.h store/*.h fdw/*.h view/*.h worker/*.h)
+$(OBJS): $(wildcard *.h engine/*.h store/*.h fdw/*.h view/*.h repl/*.h worker/*.h)
 
 all: docstore-tool
 install: install-tool

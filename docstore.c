@@ -1,7 +1,7 @@
 /*
  * docstore.c - the module's entry: settings, shared memory, the resource manager, background workers.
  *
- * Alone it knows all rooms: engine <- store <- fdw <- view <- worker <- here.
+ * Alone it knows all rooms: engine <- store <- fdw <- view <- repl <- worker <- here.
  */
 #include "postgres.h"
 
@@ -10,6 +10,7 @@
 
 #include "fdw/collection.h"
 #include "fdw/owner.h"
+#include "repl/define.h"
 #include "store/backup.h"
 #include "store/feed.h"
 #include "store/journal_wal.h"
@@ -46,5 +47,6 @@ _PG_init(void)
 	docstore_template_init();
 	view_define_init();
 	view_wait_init();
+	repl_define_init();
 	docstore_databases_init();
 }

@@ -270,6 +270,116 @@ FROM docstore.view_index i JOIN docstore.view_progress p USING (storage_id)
 WHERE NOT i.replacing;
 GRANT SELECT ON docstore.view_status TO PUBLIC;
 
+-- replications
+
+-- A replication is a JSON document: {"collections": [...], "tables": [{"table": ..., "key": ..., "select": ...}, ...]}.
+-- Storing one begins it; deleting it ends it, and leaves the rows.
+CREATE TABLE docstore.replications (
+	name text COLLATE "C" PRIMARY KEY,
+	definition json NOT NULL,
+	owner regrole NOT NULL DEFAULT quote_ident(current_user)::regrole -- the tables are written with that role's rights
+);
+GRANT SELECT, INSERT, UPDATE, DELETE ON docstore.replications TO PUBLIC; -- the trigger checks who may do what
+SELECT pg_catalog.pg_extension_config_dump('docstore.replications', '');
+
+-- Where each is.  Written by the replicator, and by the functions below.
+CREATE TABLE docstore.replication_state (
+	replication text COLLATE "C" PRIMARY KEY,
+	paused boolean NOT NULL,
+	emptying boolean NOT NULL DEFAULT false,
+	next_collection integer NOT NULL DEFAULT 0,
+	next_id text COLLATE "C",
+	documents bigint NOT NULL DEFAULT 0,
+	sqlstate text,
+	reason text,
+	updated timestamptz NOT NULL DEFAULT clock_timestamp()
+) WITH (fillfactor = 50);
+CREATE TABLE docstore.replication_count (
+	replication text COLLATE "C" REFERENCES docstore.replication_state ON DELETE CASCADE,
+	target text COLLATE "C",
+	written bigint NOT NULL,
+	deleted bigint NOT NULL,
+	PRIMARY KEY (replication, target)
+) WITH (fillfactor = 50);
+
+-- Documents whose rows a table refuses.  Written by the replicator.
+CREATE TABLE docstore.replication_error (
+	replication text COLLATE "C" NOT NULL,
+	collection text COLLATE "C" NOT NULL,
+	id text COLLATE "C" NOT NULL,
+	etag bigint NOT NULL,
+	deleted boolean NOT NULL,
+	target text,
+	sqlstate text NOT NULL,
+	message text NOT NULL,
+	tries integer NOT NULL,
+	next_try timestamptz NOT NULL,
+	noticed timestamptz NOT NULL DEFAULT clock_timestamp(),
+	PRIMARY KEY (replication, collection, id)
+);
+CREATE INDEX replication_error_next_try_idx ON docstore.replication_error (replication, next_try);
+-- Messages may quote documents: they are for the replication's owner.
+CREATE VIEW docstore.replication_errors WITH (security_barrier) AS
+SELECT e.replication, e.collection, e.id, e.etag, e.deleted, e.target AS "table", e.sqlstate, e.message, e.tries, e.next_try, e.noticed
+FROM docstore.replication_error e JOIN docstore.replications r ON r.name = e.replication WHERE pg_has_role(r.owner, 'USAGE');
+GRANT SELECT ON docstore.replication_errors TO PUBLIC;
+
+CREATE FUNCTION docstore.replication_trigger() RETURNS trigger
+AS 'MODULE_PATHNAME', 'docstore_replication_trigger' LANGUAGE C;
+REVOKE ALL ON FUNCTION docstore.replication_trigger() FROM PUBLIC;
+CREATE TRIGGER replication_changed AFTER INSERT OR UPDATE OR DELETE ON docstore.replications
+FOR EACH ROW EXECUTE FUNCTION docstore.replication_trigger();
+CREATE TRIGGER replication_truncated BEFORE TRUNCATE ON docstore.replications
+FOR EACH STATEMENT EXECUTE FUNCTION docstore.replication_trigger();
+
+CREATE FUNCTION docstore.create_replication(name text, collections text[], tables json, on_error text DEFAULT 'skip') RETURNS void
+LANGUAGE sql BEGIN ATOMIC
+	INSERT INTO docstore.replications (name, definition)
+	VALUES ($1, json_build_object('collections', $2, 'tables', $3, 'on_error', $4));
+END;
+
+-- Another definition takes effect with the next change; the position stays.
+CREATE FUNCTION docstore.replace_replication(name text, collections text[], tables json, on_error text DEFAULT 'skip') RETURNS void
+AS 'MODULE_PATHNAME', 'docstore_replace_replication' LANGUAGE C STRICT;
+
+CREATE FUNCTION docstore.drop_replication(name text, remove_rows boolean DEFAULT false) RETURNS void
+AS 'MODULE_PATHNAME', 'docstore_drop_replication' LANGUAGE C STRICT;
+
+-- A paused replication keeps its position, and with it the changes since then.
+CREATE FUNCTION docstore.set_replication_paused(name text, paused boolean) RETURNS void
+AS 'MODULE_PATHNAME', 'docstore_pause_replication' LANGUAGE C STRICT;
+CREATE FUNCTION docstore.pause_replication(name text) RETURNS void
+LANGUAGE sql STRICT BEGIN ATOMIC SELECT docstore.set_replication_paused($1, true); END;
+CREATE FUNCTION docstore.resume_replication(name text) RETURNS void
+LANGUAGE sql STRICT BEGIN ATOMIC SELECT docstore.set_replication_paused($1, false); END;
+
+-- Replicates all documents anew, after taking all rows of its tables away or not.
+CREATE FUNCTION docstore.reset_replication(name text, remove_rows boolean DEFAULT true) RETURNS void
+AS 'MODULE_PATHNAME', 'docstore_reset_replication' LANGUAGE C STRICT;
+
+-- Tries documents that failed again now; returns how many.
+CREATE FUNCTION docstore.retry_replication(name text, id text DEFAULT NULL) RETURNS bigint
+AS 'MODULE_PATHNAME', 'docstore_retry_replication' LANGUAGE C;
+
+-- Waits until everything that was committed before the call is in the tables, or listed as failed.
+CREATE FUNCTION docstore.wait_for_replication(name text, timeout interval DEFAULT '1 min') RETURNS void
+AS 'MODULE_PATHNAME', 'docstore_wait_for_replication' LANGUAGE C STRICT;
+
+CREATE VIEW docstore.replication_status AS
+SELECT r.name, r.owner,
+	CASE WHEN s.paused THEN 'paused' WHEN s.reason IS NOT NULL THEN 'stopped'
+		WHEN s.emptying OR s.next_collection >= 0 THEN 'starting' ELSE 'following' END AS state,
+	c.position,                        -- every change up to this etag is in the tables, or failed
+	s.documents AS documents_scanned,  -- while starting
+	(SELECT count(*) FROM docstore.replication_error e WHERE e.replication = r.name) AS errors,
+	(SELECT json_object_agg(n.target, json_build_object('written', n.written, 'deleted', n.deleted) ORDER BY n.target)
+		FROM docstore.replication_count n WHERE n.replication = r.name) AS rows,
+	s.updated,                         -- when the position was moved last
+	s.sqlstate, s.reason               -- why it is stopped
+FROM docstore.replications r JOIN docstore.replication_state s ON s.replication = r.name
+JOIN docstore.consumer c ON c.kind = 'r' AND c.name = r.name;
+GRANT SELECT ON docstore.replication_status TO PUBLIC;
+
 -- status and maintenance
 
 -- One row about the store: all databases share it.

@@ -92,7 +92,7 @@ startup(void)
 		pg_atomic_init_u32(&docstore_shared->compactor_pid, 0);
 		pg_atomic_init_u32(&docstore_shared->backups, 0);
 		SpinLockInit(&docstore_shared->mutex);
-		docstore_indexers_init(&docstore_shared->indexers);
+		docstore_workers_init(&docstore_shared->workers);
 		lsm_env_pg_shared_init((char *) docstore_shared + docstore_shared->env_offset);
 		docstore_rowlock_shared_init((char *) docstore_shared + docstore_shared->rowlock_offset);
 		lsm_shared_init((char *) docstore_shared + docstore_shared->store_offset, &options);

@@ -10,7 +10,7 @@
 #include "storage/spin.h"
 
 #include "engine/db.h"
-#include "store/indexers.h"
+#include "store/workers.h"
 
 typedef struct DocstoreShared
 {
@@ -22,7 +22,7 @@ typedef struct DocstoreShared
 	bool redone;                    /* the startup process met a batch; constant afterwards */
 	slock_t mutex;
 	char trouble[256]; /* mutex; why the compactor cannot bring the store up, or one of its tasks fails; "" if all is well */
-	DocstoreIndexers indexers;
+	DocstoreWorkers workers;
 } DocstoreShared;
 
 /* NULL unless loaded by shared_preload_libraries. */

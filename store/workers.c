@@ -1,27 +1,27 @@
 /*
- * indexers.c - the list of databases with an indexer (indexers.h).
+ * workers.c - the list of databases with workers (workers.h).
  *
- * A view is made: its transaction wants an indexer after its commit.  An indexer
- * that would end for want of views first withdraws the wish, then looks for
- * views once more, so a wish that comes in between is either seen by that look
- * or stays.
+ * A view is made, say: its transaction wants an indexer after its commit.  An
+ * indexer that would end for want of views first withdraws the wish, then looks
+ * for views once more, so a wish that comes in between is either seen by that
+ * look or stays.
  */
 #include "postgres.h"
 
-#include "store/indexers.h"
 #include "store/shmem.h"
+#include "store/workers.h"
 
-static DocstoreIndexers *
-indexers(void)
+static DocstoreWorkers *
+list(void)
 {
-	return &docstore_shared->indexers;
+	return &docstore_shared->workers;
 }
 
 void
-docstore_indexers_init(DocstoreIndexers *list)
+docstore_workers_init(DocstoreWorkers *workers)
 {
-	SpinLockInit(&list->mutex);
-	list->look = true;
+	SpinLockInit(&workers->mutex);
+	workers->look = true;
 }
 
 /* The slot of a database, a new one if make; -1 if there is none.  The mutex is held. */
@@ -30,180 +30,199 @@ slot_of(Oid database, bool make)
 {
 	int free = -1;
 
-	for (int i = 0; i < DOCSTORE_MAX_INDEXERS; i++)
+	for (int i = 0; i < DOCSTORE_MAX_WORKED; i++)
 	{
-		if (indexers()->slots[i].database == database)
+		if (list()->slots[i].database == database)
 			return i;
-		if (free < 0 && indexers()->slots[i].database == InvalidOid)
+		if (free < 0 && list()->slots[i].database == InvalidOid)
 			free = i;
 	}
 	if (make && free >= 0)
-		indexers()->slots[free].database = database;
+		list()->slots[free].database = database;
 	return make ? free : -1;
+}
+
+static bool
+any_runs(int i)
+{
+	for (int kind = 0; kind < DOCSTORE_WORKER_KINDS; kind++)
+		if (list()->slots[i].workers[kind].latch != NULL)
+			return true;
+	return false;
 }
 
 /* Frees a slot that says nothing any more.  The mutex is held. */
 static void
 tidy(int i)
 {
-	if (!indexers()->slots[i].wanted && indexers()->slots[i].holds == 0 && indexers()->slots[i].latch == NULL)
-		indexers()->slots[i].database = InvalidOid;
+	if (list()->slots[i].holds > 0 || any_runs(i))
+		return;
+	for (int kind = 0; kind < DOCSTORE_WORKER_KINDS; kind++)
+		if (list()->slots[i].workers[kind].wanted)
+			return;
+	list()->slots[i].database = InvalidOid;
 }
 
 void
-docstore_want_indexer(Oid database)
+docstore_want_worker(DocstoreWorkerKind kind, Oid database)
 {
-	Latch *latch;
+	Latch *latch = NULL;
 	int i;
 
-	SpinLockAcquire(&indexers()->mutex);
+	SpinLockAcquire(&list()->mutex);
 	i = slot_of(database, true);
 	if (i >= 0)
-		indexers()->slots[i].wanted = true;
+	{
+		list()->slots[i].workers[kind].wanted = true;
+		latch = list()->slots[i].workers[kind].latch;
+	}
 	else
-		indexers()->look = true;
-	latch = i >= 0 && indexers()->slots[i].latch != NULL ? indexers()->slots[i].latch : indexers()->launcher;
+		list()->look = true;
+	if (latch == NULL)
+		latch = list()->launcher;
 	if (latch != NULL)
 		SetLatch(latch);
-	SpinLockRelease(&indexers()->mutex);
+	SpinLockRelease(&list()->mutex);
 }
 
 bool
-docstore_hold_indexer(Oid database, bool first)
+docstore_hold_workers(Oid database, bool first)
 {
 	bool runs;
 	int i;
 
-	SpinLockAcquire(&indexers()->mutex);
+	SpinLockAcquire(&list()->mutex);
 	i = slot_of(database, first);
-	runs = i >= 0 && indexers()->slots[i].latch != NULL;
+	runs = i >= 0 && any_runs(i);
 	if (i >= 0 && first)
-		indexers()->slots[i].holds++;
-	if (runs)
-		SetLatch(indexers()->slots[i].latch);
-	SpinLockRelease(&indexers()->mutex);
+		list()->slots[i].holds++;
+	for (int kind = 0; runs && kind < DOCSTORE_WORKER_KINDS; kind++)
+		if (list()->slots[i].workers[kind].latch != NULL)
+			SetLatch(list()->slots[i].workers[kind].latch);
+	SpinLockRelease(&list()->mutex);
 	return !runs;
 }
 
 void
-docstore_release_indexer(Oid database)
+docstore_release_workers(Oid database)
 {
 	int i;
 
-	SpinLockAcquire(&indexers()->mutex);
+	SpinLockAcquire(&list()->mutex);
 	i = slot_of(database, false);
-	if (i >= 0 && indexers()->slots[i].holds > 0)
+	if (i >= 0 && list()->slots[i].holds > 0)
 	{
-		indexers()->slots[i].holds--;
+		list()->slots[i].holds--;
 		tidy(i);
 	}
-	if (indexers()->launcher != NULL)
-		SetLatch(indexers()->launcher);
-	SpinLockRelease(&indexers()->mutex);
+	if (list()->launcher != NULL)
+		SetLatch(list()->launcher);
+	SpinLockRelease(&list()->mutex);
 }
 
 void
-docstore_indexers_serve(Latch *latch)
+docstore_workers_serve(Latch *latch)
 {
-	SpinLockAcquire(&indexers()->mutex);
-	indexers()->launcher = latch;
-	SpinLockRelease(&indexers()->mutex);
+	SpinLockAcquire(&list()->mutex);
+	list()->launcher = latch;
+	SpinLockRelease(&list()->mutex);
 }
 
 bool
-docstore_indexers_look(void)
+docstore_workers_look(void)
 {
 	bool look;
 
-	SpinLockAcquire(&indexers()->mutex);
-	look = indexers()->look;
-	indexers()->look = false;
-	SpinLockRelease(&indexers()->mutex);
+	SpinLockAcquire(&list()->mutex);
+	look = list()->look;
+	list()->look = false;
+	SpinLockRelease(&list()->mutex);
 	return look;
 }
 
 int
-docstore_indexers_wanted(Oid databases[DOCSTORE_MAX_INDEXERS])
+docstore_workers_wanted(DocstoreWorkerKind kind, Oid databases[DOCSTORE_MAX_WORKED])
 {
 	int n = 0;
 
-	SpinLockAcquire(&indexers()->mutex);
-	for (int i = 0; i < DOCSTORE_MAX_INDEXERS; i++)
-		if (indexers()->slots[i].database != InvalidOid && indexers()->slots[i].wanted &&
-			indexers()->slots[i].holds == 0 && indexers()->slots[i].latch == NULL)
-			databases[n++] = indexers()->slots[i].database;
-	SpinLockRelease(&indexers()->mutex);
+	SpinLockAcquire(&list()->mutex);
+	for (int i = 0; i < DOCSTORE_MAX_WORKED; i++)
+		if (list()->slots[i].database != InvalidOid && list()->slots[i].workers[kind].wanted &&
+			list()->slots[i].holds == 0 && list()->slots[i].workers[kind].latch == NULL)
+			databases[n++] = list()->slots[i].database;
+	SpinLockRelease(&list()->mutex);
 	return n;
 }
 
 void
-docstore_forget_indexer(Oid database)
+docstore_forget_workers(Oid database)
 {
 	int i;
 
-	SpinLockAcquire(&indexers()->mutex);
+	SpinLockAcquire(&list()->mutex);
 	i = slot_of(database, false);
 	if (i >= 0)
 	{
-		indexers()->slots[i].wanted = false;
+		for (int kind = 0; kind < DOCSTORE_WORKER_KINDS; kind++)
+			list()->slots[i].workers[kind].wanted = false;
 		tidy(i);
 	}
-	SpinLockRelease(&indexers()->mutex);
+	SpinLockRelease(&list()->mutex);
 }
 
 bool
-docstore_indexer_begin(Oid database, Latch *latch)
+docstore_worker_begin(DocstoreWorkerKind kind, Oid database, Latch *latch)
 {
 	bool may;
 	int i;
 
-	SpinLockAcquire(&indexers()->mutex);
+	SpinLockAcquire(&list()->mutex);
 	i = slot_of(database, true);
-	may = i >= 0 && indexers()->slots[i].holds == 0 && indexers()->slots[i].latch == NULL;
+	may = i >= 0 && list()->slots[i].holds == 0 && list()->slots[i].workers[kind].latch == NULL;
 	if (may)
-		indexers()->slots[i].latch = latch;
-	SpinLockRelease(&indexers()->mutex);
+		list()->slots[i].workers[kind].latch = latch;
+	SpinLockRelease(&list()->mutex);
 	return may;
 }
 
 void
-docstore_indexer_end(Oid database)
+docstore_worker_end(DocstoreWorkerKind kind, Oid database)
 {
 	int i;
 
-	SpinLockAcquire(&indexers()->mutex);
+	SpinLockAcquire(&list()->mutex);
 	i = slot_of(database, false);
 	if (i >= 0)
 	{
-		indexers()->slots[i].latch = NULL;
+		list()->slots[i].workers[kind].latch = NULL;
 		tidy(i);
 	}
-	if (indexers()->launcher != NULL)
-		SetLatch(indexers()->launcher);
-	SpinLockRelease(&indexers()->mutex);
+	if (list()->launcher != NULL)
+		SetLatch(list()->launcher);
+	SpinLockRelease(&list()->mutex);
 }
 
 void
-docstore_unwant_indexer(Oid database)
+docstore_unwant_worker(DocstoreWorkerKind kind, Oid database)
 {
 	int i;
 
-	SpinLockAcquire(&indexers()->mutex);
+	SpinLockAcquire(&list()->mutex);
 	i = slot_of(database, false);
 	if (i >= 0)
-		indexers()->slots[i].wanted = false;
-	SpinLockRelease(&indexers()->mutex);
+		list()->slots[i].workers[kind].wanted = false;
+	SpinLockRelease(&list()->mutex);
 }
 
 bool
-docstore_indexer_held(Oid database)
+docstore_worker_held(Oid database)
 {
 	bool held;
 	int i;
 
-	SpinLockAcquire(&indexers()->mutex);
+	SpinLockAcquire(&list()->mutex);
 	i = slot_of(database, false);
-	held = i >= 0 && indexers()->slots[i].holds > 0;
-	SpinLockRelease(&indexers()->mutex);
+	held = i >= 0 && list()->slots[i].holds > 0;
+	SpinLockRelease(&list()->mutex);
 	return held;
 }

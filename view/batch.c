@@ -18,7 +18,7 @@
 
 #include "view/check.h"
 
-#define WORK_MEM_KB 4096
+#define WORK_MEM_KB 16384
 
 /* ---- the relation ---- */
 

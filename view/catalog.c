@@ -34,7 +34,7 @@
 #include "utils/rel.h"
 #include "utils/ruleutils.h"
 
-#include "store/indexers.h"
+#include "store/workers.h"
 
 #define SCHEMA "docstore"
 
@@ -492,7 +492,7 @@ static void
 on_commit(XactEvent event, void *arg)
 {
 	if (changed_in_xact && (event == XACT_EVENT_COMMIT || event == XACT_EVENT_PREPARE))
-		docstore_want_indexer(MyDatabaseId);
+		docstore_want_worker(DOCSTORE_INDEXER, MyDatabaseId);
 	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
 		changed_in_xact = false;
 }

@@ -24,7 +24,7 @@
 #include "fdw/consumer.h"
 #include "store/compat.h"
 #include "store/feed.h"
-#include "store/indexers.h"
+#include "store/workers.h"
 #include "store/store.h"
 #include "view/progress.h"
 #include "view/table.h"
@@ -154,7 +154,7 @@ view_wait(const char *name, TimestampTz until, bool replaced)
 					 : replacement != NULL ? errdetail("Its new definition is being built; %lld documents are done.", (long long) next.documents)
 										   : errdetail("It is at position %llu, waited was for %llu.", (unsigned long long) progress.position, (unsigned long long) target)));
 		MemoryContextReset(temp);
-		docstore_want_indexer(MyDatabaseId);
+		docstore_want_worker(DOCSTORE_INDEXER, MyDatabaseId);
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, poll_ms, PG_WAIT_EXTENSION);
 		poll_ms = Min(poll_ms * 2, POLL_MAX_MS);
 		ResetLatch(MyLatch);

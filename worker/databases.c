@@ -1,9 +1,10 @@
 /*
- * databases.c - starts indexers, and gets them out of the way (databases.h).
+ * databases.c - starts the workers that databases want, and gets them out of the way (databases.h).
  *
- * Which databases have views is in their catalogs, which the launcher cannot
- * read: after its start it has every database asked, by an indexer that ends at
- * once if it finds none.  Later whoever makes a view says so (store/indexers.h).
+ * Which databases have views and replications is in their catalogs, which the
+ * launcher cannot read: after its start it has every database asked, by workers
+ * that end at once if they find none.  Later whoever makes one says so
+ * (store/workers.h).
  */
 #include "postgres.h"
 
@@ -29,29 +30,37 @@
 #include "utils/timestamp.h"
 
 #include "store/compat.h"
-#include "store/indexers.h"
+#include "store/workers.h"
 #include "store/shmem.h"
 #include "worker/databases.h"
 #include "worker/indexer.h"
+#include "worker/replicator.h"
 #include "worker/task.h"
 
 /* One that ends soon after its start is started again after growing pauses. */
 #define FIRST_PAUSE_MS 250
 #define LONGEST_PAUSE_MS 10000
 #define IDLE_MS 60000
-/* How long a statement waits for an indexer to end. */
+/* How long a statement waits for workers to end. */
 #define END_MS 10000
 #define POLL_MS 10
 
 typedef struct Running
 {
 	Oid database;
+	DocstoreWorkerKind kind;
 	BackgroundWorkerHandle *handle;
 	TimestampTz started;
 	int pause_ms; /* from its start on */
 } Running;
 
-static Running running[DOCSTORE_MAX_INDEXERS];
+static const struct
+{
+	const char *name;
+	BackgroundWorkerHandle *(*start)(Oid database);
+} kinds[DOCSTORE_WORKER_KINDS] = {{"indexer", docstore_indexer_start}, {"replicator", docstore_replicator_start}};
+
+static Running running[DOCSTORE_MAX_WORKED * DOCSTORE_WORKER_KINDS];
 static ProcessUtility_hook_type next_utility;
 
 /* ---- the launcher ---- */
@@ -79,15 +88,15 @@ usable_databases(void)
 
 /* Notes who has ended.  One that nobody wants had nothing to do: that is no failure, and the next may start at once. */
 static void
-reap(const Oid *wanted, int n)
+reap(DocstoreWorkerKind kind, const Oid *wanted, int n)
 {
-	for (int i = 0; i < DOCSTORE_MAX_INDEXERS; i++)
+	for (int i = 0; i < lengthof(running); i++)
 	{
 		Running *r = &running[i];
 		bool is_wanted = false;
 		pid_t pid;
 
-		if (r->handle == NULL || GetBackgroundWorkerPid(r->handle, &pid) != BGWH_STOPPED)
+		if (r->handle == NULL || r->kind != kind || GetBackgroundWorkerPid(r->handle, &pid) != BGWH_STOPPED)
 			continue;
 		pfree(r->handle);
 		r->handle = NULL;
@@ -100,15 +109,15 @@ reap(const Oid *wanted, int n)
 
 /* Its place in `running`, a free one if it has none; NULL if there is none or it may not start now. */
 static Running *
-place_for(Oid database)
+place_for(DocstoreWorkerKind kind, Oid database)
 {
 	Running *place = NULL;
 
-	for (int i = 0; i < DOCSTORE_MAX_INDEXERS; i++)
+	for (int i = 0; i < lengthof(running); i++)
 	{
 		Running *r = &running[i];
 
-		if (r->database == database)
+		if (r->database == database && r->kind == kind)
 		{
 			if (r->handle != NULL || !TimestampDifferenceExceeds(r->started, GetCurrentTimestamp(), r->pause_ms))
 				return NULL;
@@ -120,20 +129,48 @@ place_for(Oid database)
 	return place;
 }
 
-bool
-docstore_start_indexers(void *arg)
+static void
+start(DocstoreWorkerKind kind, Oid database, Running *place)
 {
-	Oid wanted[DOCSTORE_MAX_INDEXERS];
+	MemoryContext context = MemoryContextSwitchTo(TopMemoryContext);
+
+	place->handle = kinds[kind].start(database);
+	MemoryContextSwitchTo(context);
+	if (place->database != database || place->kind != kind ||
+		TimestampDifferenceExceeds(place->started, GetCurrentTimestamp(), LONGEST_PAUSE_MS))
+		place->pause_ms = 0;
+	else
+		place->pause_ms = place->pause_ms == 0 ? FIRST_PAUSE_MS : Min(place->pause_ms * 2, LONGEST_PAUSE_MS);
+	place->database = database;
+	place->kind = kind;
+	place->started = GetCurrentTimestamp();
+	if (place->handle == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+				 errmsg("there is no free background worker for the %s of database %u", kinds[kind].name, database),
+				 errhint("Raise max_worker_processes.")));
+}
+
+bool
+docstore_start_workers(void *arg)
+{
+	Oid wanted[DOCSTORE_WORKER_KINDS][DOCSTORE_MAX_WORKED];
+	int n[DOCSTORE_WORKER_KINDS];
 	MemoryContext context = CurrentMemoryContext;
 	DocstoreTask *task = arg;
-	bool look = docstore_indexers_look();
-	int n = docstore_indexers_wanted(wanted);
+	bool look = docstore_workers_look();
+	bool idle = !look;
 	List *usable;
 	ListCell *lc;
 
-	reap(wanted, n);
+	for (int kind = 0; kind < DOCSTORE_WORKER_KINDS; kind++)
+	{
+		n[kind] = docstore_workers_wanted(kind, wanted[kind]);
+		reap(kind, wanted[kind], n[kind]);
+		idle = idle && n[kind] == 0;
+	}
 	task->every_ms = IDLE_MS;
-	if (!look && n == 0)
+	if (idle)
 		return false;
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
@@ -145,37 +182,26 @@ docstore_start_indexers(void *arg)
 
 	if (look)
 		foreach (lc, usable)
-			docstore_want_indexer(lfirst_oid(lc));
-	n = docstore_indexers_wanted(wanted);
-	for (int i = 0; i < n; i++)
+			for (int kind = 0; kind < DOCSTORE_WORKER_KINDS; kind++)
+				docstore_want_worker(kind, lfirst_oid(lc));
+	for (int kind = 0; kind < DOCSTORE_WORKER_KINDS; kind++)
 	{
-		Running *place;
+		n[kind] = docstore_workers_wanted(kind, wanted[kind]);
+		for (int i = 0; i < n[kind]; i++)
+		{
+			Running *place;
 
-		if (!list_member_oid(usable, wanted[i]))
-		{
-			docstore_forget_indexer(wanted[i]);
-			continue;
+			if (!list_member_oid(usable, wanted[kind][i]))
+			{
+				docstore_forget_workers(wanted[kind][i]);
+				continue;
+			}
+			place = place_for(kind, wanted[kind][i]);
+			if (place == NULL)
+				task->every_ms = FIRST_PAUSE_MS;
+			else
+				start(kind, wanted[kind][i], place);
 		}
-		place = place_for(wanted[i]);
-		if (place == NULL)
-		{
-			task->every_ms = FIRST_PAUSE_MS;
-			continue;
-		}
-		MemoryContextSwitchTo(TopMemoryContext);
-		place->handle = docstore_indexer_start(wanted[i]);
-		MemoryContextSwitchTo(context);
-		if (place->database != wanted[i] || TimestampDifferenceExceeds(place->started, GetCurrentTimestamp(), LONGEST_PAUSE_MS))
-			place->pause_ms = 0;
-		else
-			place->pause_ms = place->pause_ms == 0 ? FIRST_PAUSE_MS : Min(place->pause_ms * 2, LONGEST_PAUSE_MS);
-		place->database = wanted[i];
-		place->started = GetCurrentTimestamp();
-		if (place->handle == NULL)
-			ereport(ERROR,
-					(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
-					 errmsg("there is no free background worker for the indexer of database %u", wanted[i]),
-					 errhint("Raise max_worker_processes.")));
 	}
 	return false;
 }
@@ -205,7 +231,7 @@ database_needed_alone(Node *statement)
 	Oid database;
 	ListCell *lc;
 
-	/* The indexer uses the tables that go, in another order than they are locked in. */
+	/* Its workers use the tables that go, in another order than they are locked in. */
 	if (IsA(statement, DropStmt))
 		return drops_extension((DropStmt *) statement) ? MyDatabaseId : InvalidOid;
 	if (IsA(statement, DropdbStmt))
@@ -236,7 +262,7 @@ database_needed_alone(Node *statement)
 static void
 release(int code, Datum database)
 {
-	docstore_release_indexer(DatumGetObjectId(database));
+	docstore_release_workers(DatumGetObjectId(database));
 }
 
 static void
@@ -244,7 +270,7 @@ wait_for_end(Oid database)
 {
 	TimestampTz start = GetCurrentTimestamp();
 
-	while (!docstore_hold_indexer(database, false) && !TimestampDifferenceExceeds(start, GetCurrentTimestamp(), END_MS))
+	while (!docstore_hold_workers(database, false) && !TimestampDifferenceExceeds(start, GetCurrentTimestamp(), END_MS))
 	{
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, POLL_MS, PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
@@ -277,14 +303,14 @@ utility(PlannedStmt *pstmt, const char *text, bool read_only, ProcessUtilityCont
 		next(pstmt, text, read_only, context, params, env, dest, completion);
 		return;
 	}
-	(void) docstore_hold_indexer(database, true);
+	(void) docstore_hold_workers(database, true);
 	PG_ENSURE_ERROR_CLEANUP(release, ObjectIdGetDatum(database));
 	{
 		wait_for_end(database);
 		next(pstmt, text, read_only, context, params, env, dest, completion);
 	}
 	PG_END_ENSURE_ERROR_CLEANUP(release, ObjectIdGetDatum(database));
-	docstore_release_indexer(database);
+	docstore_release_workers(database);
 }
 
 void

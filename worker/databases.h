@@ -1,5 +1,5 @@
 /*
- * databases.h - the launcher's work for indexers: one for each database that wants one.
+ * databases.h - the launcher's work for databases: workers for those that want them.
  */
 #ifndef DOCSTORE_DATABASES_H
 #define DOCSTORE_DATABASES_H
@@ -7,10 +7,10 @@
 #include "postgres.h"
 
 /* A task's work (task.h), arg is the task: starts what is wanted and does not run. */
-extern bool docstore_start_indexers(void *arg);
+extern bool docstore_start_workers(void *arg);
 
 /*
- * Installs the hook that ends a database's indexer before DROP DATABASE, and
+ * Installs the hook that ends a database's workers before DROP DATABASE, and
  * whatever else needs the database for itself, and before DROP EXTENSION.  Called from _PG_init.
  */
 extern void docstore_databases_init(void);

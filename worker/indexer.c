@@ -24,7 +24,7 @@
 #include "utils/snapmgr.h"
 
 #include "store/feed.h"
-#include "store/indexers.h"
+#include "store/workers.h"
 #include "view/catalog.h"
 #include "worker/index.h"
 #include "worker/indexer.h"
@@ -133,11 +133,11 @@ look_for_views(void)
 	list_views(dlist_is_empty(&views));
 	if (!dlist_is_empty(&views))
 		return;
-	docstore_unwant_indexer(database);
+	docstore_unwant_worker(DOCSTORE_INDEXER, database);
 	list_views(true);
 	if (dlist_is_empty(&views))
 		proc_exit(0);
-	docstore_want_indexer(database);
+	docstore_want_worker(DOCSTORE_INDEXER, database);
 }
 
 /* One batch for each view that has something to do.  Returns whether any may have more. */
@@ -194,7 +194,7 @@ return_memory(void)
 static void
 indexer_exit(int code, Datum arg)
 {
-	docstore_indexer_end(database);
+	docstore_worker_end(DOCSTORE_INDEXER, database);
 }
 
 void
@@ -206,7 +206,7 @@ docstore_indexer_main(Datum arg)
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
-	if (!docstore_indexer_begin(database, MyLatch))
+	if (!docstore_worker_begin(DOCSTORE_INDEXER, database, MyLatch))
 		proc_exit(0);
 	before_shmem_exit(indexer_exit, (Datum) 0);
 	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
@@ -228,7 +228,7 @@ docstore_indexer_main(Datum arg)
 			ConfigReloadPending = false;
 			ProcessConfigFile(PGC_SIGHUP);
 		}
-		if (docstore_indexer_held(database))
+		if (docstore_worker_held(database))
 			proc_exit(0);
 		pgstat_report_activity(STATE_RUNNING, "indexing views");
 		look_for_views();

@@ -1,5 +1,5 @@
 /*
- * launcher.c - looks after databases: those that are gone, and those that want an indexer (databases.c).
+ * launcher.c - looks after databases: those that are gone, and those that want workers (databases.c).
  *
  * DROP DATABASE leaves documents behind: no hook of an extension sees its
  * commit.  So every now and then the launcher compares the databases that have
@@ -27,7 +27,7 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
-#include "store/indexers.h"
+#include "store/workers.h"
 #include "store/store.h"
 #include "store/txn.h"
 #include "worker/databases.h"
@@ -163,7 +163,7 @@ sweep(void *arg)
 static void
 launcher_exit(int code, Datum arg)
 {
-	docstore_indexers_serve(NULL);
+	docstore_workers_serve(NULL);
 }
 
 void
@@ -172,7 +172,7 @@ docstore_launcher_main(Datum arg)
 	DocstoreTask sweeping = {
 		.failed = "could not look for dropped databases", .run = sweep, .every_ms = SWEEP_MS};
 	DocstoreTask starting = {
-		.failed = "could not start indexers", .run = docstore_start_indexers, .arg = &starting, .every_ms = SWEEP_MS};
+		.failed = "could not start workers", .run = docstore_start_workers, .arg = &starting, .every_ms = SWEEP_MS};
 
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
@@ -180,7 +180,7 @@ docstore_launcher_main(Datum arg)
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 	pgstat_report_appname("docstore launcher");
 	before_shmem_exit(launcher_exit, (Datum) 0);
-	docstore_indexers_serve(MyLatch);
+	docstore_workers_serve(MyLatch);
 
 	for (;;)
 	{
@@ -192,7 +192,7 @@ docstore_launcher_main(Datum arg)
 		}
 		pgstat_report_activity(STATE_RUNNING, "looking for dropped databases");
 		(void) docstore_task_run(&sweeping);
-		/* Whoever woke us wants an indexer, or one has ended. */
+		/* Whoever woke us wants a worker, or one has ended. */
 		if (starting.pause_ms == 0)
 			docstore_task_hurry(&starting);
 		(void) docstore_task_run(&starting);

@@ -1,0 +1,411 @@
+/*
+ * define.c - makes, changes and drops replications as definitions are stored in and deleted from docstore.replications.
+ *
+ * A trigger on that table does it, so it is part of the transaction that stores
+ * the definition; functions like docstore.create_replication only write rows.
+ */
+#include "postgres.h"
+
+#include "repl/define.h"
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_authid_d.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "executor/spi.h"
+#include "foreign/foreign.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "storage/lmgr.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/regproc.h"
+#include "utils/rel.h"
+
+#include "fdw/collection.h"
+#include "fdw/consumer.h"
+#include "fdw/owner.h"
+#include "repl/apply.h"
+#include "repl/state.h"
+#include "store/compat.h"
+#include "store/store.h"
+#include "store/workers.h"
+#include "view/pin.h"
+
+#define SERVER "docstore"
+
+/* docstore.replications */
+#define ATT_NAME 1
+#define ATT_DEFINITION 2
+#define ATT_OWNER 3
+
+PG_FUNCTION_INFO_V1(docstore_replication_trigger);
+PG_FUNCTION_INFO_V1(docstore_replace_replication);
+PG_FUNCTION_INFO_V1(docstore_drop_replication);
+PG_FUNCTION_INFO_V1(docstore_pause_replication);
+PG_FUNCTION_INFO_V1(docstore_reset_replication);
+PG_FUNCTION_INFO_V1(docstore_retry_replication);
+
+/* ---- after commit ---- */
+
+static bool changed_in_xact;
+
+static void
+on_commit(XactEvent event, void *arg)
+{
+	if (changed_in_xact && (event == XACT_EVENT_COMMIT || event == XACT_EVENT_PREPARE))
+		docstore_want_worker(DOCSTORE_REPLICATOR, MyDatabaseId);
+	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
+		changed_in_xact = false;
+}
+
+/* ---- checks ---- */
+
+static void
+check_role(Oid owner)
+{
+	if (!has_privs_of_role(GetUserId(), owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be member of role \"%s\"", GetUserNameFromId(owner, false)),
+				 errdetail("A replication belongs to that role, and runs with that role's rights.")));
+}
+
+static void
+check_collections(const ReplDefinition *definition, Oid owner)
+{
+	ListCell *lc;
+
+	foreach (lc, definition->collections)
+	{
+		DocCollection collection;
+
+		docstore_collection_get(lfirst(lc), NoLock, &collection);
+		if (!has_privs_of_role(owner, collection.owner))
+			ereport(ERROR,
+					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+					 errmsg("permission denied for collection \"%s\"", collection.name),
+					 errdetail("The replication's owner is not a member of the role that owns the collection.")));
+	}
+}
+
+/* Each table belongs to one replication: else one would take another's rows away. */
+static void
+check_tables(const char *name, const ReplApply *apply)
+{
+	List *tables = repl_apply_tables(apply);
+	ListCell *lc;
+
+	LockDatabaseObject(RelationRelationId, docstore_extension_relation("replications"), 1, ExclusiveLock);
+	foreach (lc, repl_state_names())
+	{
+		const char *other = lfirst(lc);
+		ReplState state;
+		ListCell *table;
+
+		if (strcmp(other, name) == 0 || !repl_state_read(other, &state))
+			continue;
+		foreach (table, repl_definition_parse(state.definition)->tables)
+		{
+			const char *written = ((ReplTable *) lfirst(table))->table;
+			Oid relid = RangeVarGetRelid(makeRangeVarFromNameList(stringToQualifiedNameList(written)), NoLock, true);
+
+			if (OidIsValid(relid) && list_member_oid(tables, relid))
+				ereport(ERROR,
+						(errcode(ERRCODE_DUPLICATE_OBJECT),
+						 errmsg("table %s is written by replication \"%s\"", written, other)));
+		}
+	}
+}
+
+/* What can be said against it now.  Whoever restores a dump says so by a setting: what things refer to may come later. */
+static ReplDefinition *
+check(const char *name, const char *json, Oid owner)
+{
+	ReplDefinition *definition = repl_definition_parse(json);
+	ReplApply *apply;
+	ListCell *lc;
+
+	check_role(owner);
+	if (!check_function_bodies)
+	{
+		foreach (lc, definition->collections)
+			docstore_collection_foretell(lfirst(lc), owner);
+		return definition;
+	}
+	check_collections(definition, owner);
+	apply = repl_apply_new(json, owner);
+	repl_apply_check(apply);
+	check_tables(name, apply);
+	repl_apply_free(apply);
+	return definition;
+}
+
+/* ---- the trigger ---- */
+
+static void
+create(const char *name, const char *json, Oid owner)
+{
+	ForeignServer *server = GetForeignServerByName(SERVER, false);
+	AclResult usage = docstore_server_aclcheck(server->serverid, GetUserId(), ACL_USAGE);
+	ReplDefinition *definition;
+
+	docstore_require_preload();
+	if (name[0] == '\0' || strlen(name) >= NAMEDATALEN)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_NAME),
+				 errmsg("invalid replication name \"%s\"", name),
+				 errhint("A replication's name has 1 to %d bytes.", NAMEDATALEN - 1)));
+	if (usage != ACLCHECK_OK)
+		aclcheck_error(usage, OBJECT_FOREIGN_SERVER, server->servername);
+	definition = check(name, json, owner);
+	docstore_consumer_create(DOC_CONSUMER_REPLICATION, name, owner, definition->collections);
+	/* The rows may be in the dump, too. */
+	repl_state_create(name, !check_function_bodies);
+}
+
+static bool
+same_names(List *a, List *b)
+{
+	ListCell *lc;
+
+	if (list_length(a) != list_length(b))
+		return false;
+	foreach (lc, a)
+		if (strcmp(lfirst(lc), list_nth(b, foreach_current_index(lc))) != 0)
+			return false;
+	return true;
+}
+
+static void
+replace(const char *name, const char *old_json, const char *json, Oid owner)
+{
+	DocConsumer *consumer = docstore_consumer_get(DOC_CONSUMER_REPLICATION, name, true);
+
+	if (consumer == NULL)
+		elog(ERROR, "replication \"%s\" is not registered as a consumer", name);
+	/* Another owner's rights are looked at when it runs: REASSIGN OWNED gives the collections later. */
+	if (strcmp(json, old_json) == 0)
+		check_role(owner);
+	else if (!same_names(consumer->collections, check(name, json, owner)->collections))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("the collections of a replication cannot be changed"),
+				 errhint("Drop replication \"%s\" and create it again.", name)));
+	if (owner != consumer->owner)
+	{
+		docstore_owner_added(owner);
+		docstore_consumer_set_owner(DOC_CONSUMER_REPLICATION, name, owner);
+		docstore_owners_changed();
+	}
+	repl_state_fail(name, NULL, NULL);
+}
+
+static void
+drop(const char *name, Oid owner)
+{
+	check_role(owner);
+	(void) docstore_consumer_get(DOC_CONSUMER_REPLICATION, name, true);
+	(void) docstore_consumer_drop(DOC_CONSUMER_REPLICATION, name);
+	docstore_owners_changed();
+	repl_state_drop(name);
+}
+
+/* AFTER INSERT OR UPDATE OR DELETE ON docstore.replications FOR EACH ROW */
+Datum
+docstore_replication_trigger(PG_FUNCTION_ARGS)
+{
+	TriggerData *data = (TriggerData *) fcinfo->context;
+	TupleDesc desc;
+	HeapTuple tuple;
+	bool isnull;
+	char *name;
+	char *json;
+	char *old_json;
+	Oid owner;
+
+	if (CALLED_AS_TRIGGER(fcinfo) && TRIGGER_FIRED_BY_TRUNCATE(data->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot truncate docstore.replications"),
+				 errhint("Use DELETE.")));
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_AFTER(data->tg_event) || !TRIGGER_FIRED_FOR_ROW(data->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("this function can only be called as a trigger")));
+	changed_in_xact = true;
+	desc = RelationGetDescr(data->tg_relation);
+	tuple = data->tg_trigtuple;
+	name = TextDatumGetCString(heap_getattr(tuple, ATT_NAME, desc, &isnull));
+	owner = DatumGetObjectId(heap_getattr(tuple, ATT_OWNER, desc, &isnull));
+	if (TRIGGER_FIRED_BY_DELETE(data->tg_event))
+	{
+		drop(name, owner);
+		return PointerGetDatum(NULL);
+	}
+	old_json = TextDatumGetCString(heap_getattr(tuple, ATT_DEFINITION, desc, &isnull));
+	if (TRIGGER_FIRED_BY_UPDATE(data->tg_event))
+	{
+		check_role(owner);
+		tuple = data->tg_newtuple;
+		owner = DatumGetObjectId(heap_getattr(tuple, ATT_OWNER, desc, &isnull));
+		if (strcmp(name, TextDatumGetCString(heap_getattr(tuple, ATT_NAME, desc, &isnull))) != 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("a replication cannot be renamed")));
+	}
+	json = TextDatumGetCString(heap_getattr(tuple, ATT_DEFINITION, desc, &isnull));
+	if (TRIGGER_FIRED_BY_INSERT(data->tg_event))
+		create(name, json, owner);
+	else
+		replace(name, old_json, json, owner);
+	return PointerGetDatum(NULL);
+}
+
+/* ---- by whoever drops a collection, or drops or reassigns what a role owns ---- */
+
+static void
+execute(const char *sql, int nargs, const Datum *values, int expected)
+{
+	Oid types[2] = {TEXTOID, OIDOID};
+	ViewPin pin;
+
+	view_pin(&pin, BOOTSTRAP_SUPERUSERID);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	if (SPI_execute_with_args(sql, nargs, types, (Datum *) values, NULL, false, 0) != expected)
+		elog(ERROR, "could not change docstore.replications");
+	SPI_finish();
+	view_unpin(&pin);
+}
+
+static void
+drop_whole(const char *name)
+{
+	Datum values[1] = {CStringGetTextDatum(name)};
+
+	execute("DELETE FROM docstore.replications WHERE name = $1", 1, values, SPI_OK_DELETE);
+}
+
+static void
+give_whole(const char *name, Oid owner)
+{
+	Datum values[2] = {CStringGetTextDatum(name), ObjectIdGetDatum(owner)};
+
+	execute("UPDATE docstore.replications SET owner = $2::pg_catalog.regrole WHERE name = $1", 2, values, SPI_OK_UPDATE);
+}
+
+void
+repl_define_init(void)
+{
+	RegisterXactCallback(on_commit, NULL);
+	docstore_consumer_set_functions(DOC_CONSUMER_REPLICATION, drop_whole, give_whole);
+}
+
+/* ---- functions ---- */
+
+/* Locked, for its owner; then the replicator is between two batches, and looks after commit. */
+static void
+take(const char *name, ReplState *state)
+{
+	DocConsumer *consumer = docstore_consumer_get(DOC_CONSUMER_REPLICATION, name, true);
+
+	if (consumer == NULL || !repl_state_read(name, state))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("replication \"%s\" does not exist", name),
+				 errhint("See docstore.replications, or make it with docstore.create_replication.")));
+	check_role(consumer->owner);
+	changed_in_xact = true;
+}
+
+/* docstore.replace_replication(name text, collections text[], tables json, on_error text) */
+Datum
+docstore_replace_replication(PG_FUNCTION_ARGS)
+{
+	Oid types[4] = {TEXTOID, TEXTARRAYOID, JSONOID, TEXTOID};
+	Datum values[4] = {PG_GETARG_DATUM(0), PG_GETARG_DATUM(1), PG_GETARG_DATUM(2), PG_GETARG_DATUM(3)};
+	ReplState state;
+
+	PreventCommandIfReadOnly("docstore.replace_replication()");
+	take(text_to_cstring(PG_GETARG_TEXT_PP(0)), &state);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	if (SPI_execute_with_args("UPDATE docstore.replications SET definition = pg_catalog.json_build_object('collections', $2, 'tables', $3, "
+							  "'on_error', $4) WHERE name OPERATOR(pg_catalog.=) $1",
+							  4, types, values, NULL, false, 0) != SPI_OK_UPDATE)
+		elog(ERROR, "could not change the definition");
+	SPI_finish();
+	PG_RETURN_VOID();
+}
+
+/* docstore.drop_replication(name text, remove_rows boolean) */
+Datum
+docstore_drop_replication(PG_FUNCTION_ARGS)
+{
+	char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	ReplState state;
+
+	PreventCommandIfReadOnly("docstore.drop_replication()");
+	take(name, &state);
+	if (PG_GETARG_BOOL(1))
+	{
+		ReplApply *apply = repl_apply_new(state.definition, state.owner);
+		ReplCounts counts = {palloc0(list_length(repl_apply_tables(apply)) * sizeof(int64)),
+							 palloc0(list_length(repl_apply_tables(apply)) * sizeof(int64))};
+		ErrorData *fault = repl_apply_empty(apply, NULL, true, &counts);
+
+		repl_apply_free(apply);
+		if (fault != NULL)
+			ReThrowError(fault);
+	}
+	drop_whole(name);
+	PG_RETURN_VOID();
+}
+
+/* docstore.set_replication_paused(name text, paused boolean) */
+Datum
+docstore_pause_replication(PG_FUNCTION_ARGS)
+{
+	char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	Datum values[2] = {CStringGetTextDatum(name), ObjectIdGetDatum(PG_GETARG_BOOL(1) ? 1 : 0)};
+	ReplState state;
+
+	PreventCommandIfReadOnly("docstore.pause_replication()");
+	take(name, &state);
+	execute("UPDATE docstore.replication_state SET paused = $2 <> 0, sqlstate = NULL, reason = NULL WHERE replication = $1", 2,
+			values, SPI_OK_UPDATE);
+	PG_RETURN_VOID();
+}
+
+/* docstore.reset_replication(name text, remove_rows boolean) */
+Datum
+docstore_reset_replication(PG_FUNCTION_ARGS)
+{
+	char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	ReplState state;
+
+	PreventCommandIfReadOnly("docstore.reset_replication()");
+	take(name, &state);
+	repl_state_reset(name, PG_GETARG_BOOL(1));
+	PG_RETURN_VOID();
+}
+
+/* docstore.retry_replication(name text, id text): documents that failed are tried again now; returns how many. */
+Datum
+docstore_retry_replication(PG_FUNCTION_ARGS)
+{
+	char *name;
+	ReplState state;
+
+	if (PG_ARGISNULL(0))
+		PG_RETURN_NULL();
+	PreventCommandIfReadOnly("docstore.retry_replication()");
+	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	take(name, &state);
+	PG_RETURN_INT64((int64) repl_errors_hurry(name, PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1))));
+}

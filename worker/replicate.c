@@ -1,0 +1,424 @@
+/*
+ * replicate.c - moves one replication forward by one batch (replicate.h).
+ *
+ * A batch is one transaction that writes the rows, the list of documents that
+ * failed, and the position, so each change arrives exactly once, whatever
+ * crashes.  It is READ COMMITTED: documents are read with one snapshot, but
+ * tables may be written by others, too, and their rows are met as they are.
+ *
+ * What was there when the replication was made, or reset, is scanned first,
+ * collection by collection in the order of ids.  The position stands still
+ * meanwhile, and the scan passes over documents that are newer: those the feed
+ * brings afterwards.  So nothing comes twice, and nothing newer than the position
+ * enters.  For the same reason a document that failed is tried again only while
+ * its newest version is the one that failed.
+ *
+ * With on_error "stop" a batch in which a document fails is undone.  The next ones
+ * are smaller, down to one document: then it stands before the one that fails.
+ */
+#include "postgres.h"
+
+#include "worker/replicate.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+#include "fdw/collection.h"
+#include "fdw/consumer.h"
+#include "fdw/document.h"
+#include "fdw/scan.h"
+#include "repl/state.h"
+#include "store/feed.h"
+#include "store/txn.h"
+
+/* A batch ends with the first of these. */
+#define BATCH_DOCUMENTS 2000
+#define BATCH_BYTES (4 * 1024 * 1024)
+/* Of them, at most so many that failed before. */
+#define BATCH_RETRIES 200
+/* A position moves without documents only when it would move this far: it is a row to be written. */
+#define IDLE_ETAGS 100000
+
+typedef struct Batch
+{
+	Replicating *replicating;
+	DocConsumer *consumer;
+	ReplState state;
+	ReplCounts counts;
+	Snapshot snapshot;
+	uint64 horizon;
+	uint64 *storages;
+	uint64 position; /* to be */
+	ViewDocument *docs;
+	int ndocs;
+	int limit;
+	Size bytes;
+	bool changed; /* the state must be written, documents or not */
+} Batch;
+
+void
+docstore_replicating_init(Replicating *replicating, const char *name)
+{
+	strlcpy(replicating->name, name, NAMEDATALEN);
+	replicating->may_have_errors = true;
+	replicating->retry_ms = -1;
+	replicating->limit = BATCH_DOCUMENTS;
+}
+
+void
+docstore_replicating_free(Replicating *replicating)
+{
+	if (replicating->apply != NULL)
+		repl_apply_free(replicating->apply);
+	if (replicating->definition != NULL)
+		pfree(replicating->definition);
+	replicating->apply = NULL;
+	replicating->definition = NULL;
+}
+
+/* ---- documents of a batch ---- */
+
+static bool
+is_full(const Batch *batch)
+{
+	return batch->ndocs >= batch->limit || batch->bytes >= BATCH_BYTES;
+}
+
+/* Copies; value empty: the document is deleted. */
+static void
+add_document(Batch *batch, int collection, LsmSlice id, uint64 etag, LsmSlice value)
+{
+	ViewDocument *doc;
+
+	if (batch->docs == NULL)
+		batch->docs = palloc((BATCH_DOCUMENTS + BATCH_RETRIES) * sizeof(ViewDocument));
+	doc = &batch->docs[batch->ndocs++];
+	memset(doc, 0, sizeof(*doc));
+	doc->collection = list_nth(batch->consumer->collections, collection);
+	doc->id = cstring_to_text_with_len(id.data, (int) id.len);
+	doc->etag = etag;
+	if (value.len > 0)
+	{
+		LsmSlice body;
+
+		document_decode(value, &doc->modified, &body);
+		doc->doc = palloc(VARHDRSZ + body.len);
+		SET_VARSIZE(doc->doc, VARHDRSZ + body.len);
+		memcpy(VARDATA(doc->doc), body.data, body.len);
+	}
+	batch->bytes += sizeof(ViewDocument) + id.len + value.len;
+}
+
+/* The next documents of a collection; true if it is at its end. */
+static bool
+scan_collection(Batch *batch, int collection)
+{
+	uint64 storage = batch->storages[collection];
+	char *from_id = batch->state.next_id;
+	DocCursor *cursor;
+	DocumentKey key;
+	DocumentKey last = {0};
+	char lower[DOCSTORE_KEY_PREFIX];
+	char upper[DOCSTORE_KEY_PREFIX];
+	LsmSlice from = lsm_slice(lower, sizeof(lower));
+
+	if (storage == 0)
+		return true;
+	docstore_key_prefix(lower, DOCSTORE_KEY_DOCUMENT, MyDatabaseId, storage);
+	docstore_key_prefix_end(upper, DOCSTORE_KEY_DOCUMENT, MyDatabaseId, storage);
+	if (from_id != NULL)
+	{
+		document_key_init(&key, storage, from_id, strlen(from_id));
+		from = lsm_slice(key.data, key.len);
+	}
+	cursor = doc_cursor_new(batch->snapshot);
+	doc_cursor_open(cursor, from, lsm_slice(upper, sizeof(upper)));
+	for (lsm_scan_first(cursor->scan); cursor->scan->valid && !is_full(batch); lsm_scan_next(cursor->scan))
+	{
+		LsmScan *at = cursor->scan;
+		LsmSlice id = document_key_id(at->key);
+
+		/* The batch before ended with that one. */
+		if (from_id == NULL || lsm_slice_compare(id, lsm_slice(from_id, strlen(from_id))) != 0)
+		{
+			document_key_init(&last, storage, id.data, id.len);
+			if (at->version.seq <= batch->consumer->position)
+				add_document(batch, collection, id, at->version.seq, at->value);
+			batch->state.documents++;
+		}
+		lsm_scan_release(at);
+		CHECK_FOR_INTERRUPTS();
+	}
+	lsm_scan_release(cursor->scan);
+	docstore_check(cursor->scan->status, &cursor->scan->err);
+	doc_cursor_close(cursor);
+	if (!is_full(batch))
+		return true;
+	if (last.len > 0)
+	{
+		LsmSlice id = document_key_id(document_key_slice(&last));
+
+		batch->state.next_id = pnstrdup(id.data, id.len);
+	}
+	return false;
+}
+
+static void
+scan(Batch *batch)
+{
+	ReplState *state = &batch->state;
+
+	while (state->next_collection < list_length(batch->consumer->collections) && !is_full(batch))
+		if (scan_collection(batch, state->next_collection))
+		{
+			state->next_collection++;
+			state->next_id = NULL;
+		}
+	if (state->next_collection == list_length(batch->consumer->collections))
+		state->next_collection = -1;
+	batch->changed = true;
+}
+
+/* What is wrong with the replication itself ends the batch. */
+static void
+check_fault(ErrorData *fault)
+{
+	if (fault != NULL)
+		ReThrowError(fault);
+}
+
+/* The next changes; true if there may be more. */
+static bool
+follow(Batch *batch)
+{
+	DocstoreFeed *feed = docstore_feed_open(batch->storages, list_length(batch->consumer->collections), batch->position,
+											batch->horizon, batch->snapshot);
+	DocstoreChange change;
+	bool more = true;
+
+	while (!is_full(batch) && (more = docstore_feed_next(feed, &change)))
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (change.truncated)
+		{
+			const char *collection = list_nth(batch->consumer->collections, change.source);
+
+			check_fault(repl_apply_empty(batch->replicating->apply, collection, false, &batch->counts));
+			repl_errors_forget(batch->replicating->name, collection);
+			batch->changed = true;
+		}
+		else
+			add_document(batch, change.source, change.id, change.etag, change.deleted ? lsm_slice(NULL, 0) : change.value);
+	}
+	batch->position = docstore_feed_position(feed);
+	docstore_feed_close(feed);
+	return more;
+}
+
+/* Is what failed still the newest version?  Then it comes into the batch again. */
+static void
+add_failed(Batch *batch, const ReplFailed *failed)
+{
+	LsmVersion version = {0};
+	static LsmBuf value; /* its room is used again */
+	LsmStatus status;
+	LsmError err;
+	LsmRead read;
+	DocumentKey key;
+	ListCell *lc;
+	int collection = -1;
+
+	foreach (lc, batch->consumer->collections)
+		if (strcmp(lfirst(lc), failed->collection) == 0)
+			collection = foreach_current_index(lc);
+	if (collection < 0 || batch->storages[collection] == 0)
+		return;
+	document_key_init(&key, batch->storages[collection], failed->id, strlen(failed->id));
+	docstore_read_init(&read, batch->snapshot);
+	value.len = 0;
+	status = lsm_get(docstore_db(), &read, document_key_slice(&key), &value, &version, &err);
+	if (status == LSM_NOT_FOUND)
+	{
+		if (failed->deleted)
+			add_document(batch, collection, lsm_slice(failed->id, strlen(failed->id)), failed->etag, lsm_slice(NULL, 0));
+		return;
+	}
+	docstore_check(status, &err);
+	if (version.seq == failed->etag)
+		add_document(batch, collection, lsm_slice(failed->id, strlen(failed->id)), failed->etag, lsm_buf_slice(&value));
+}
+
+/* ---- one batch ---- */
+
+static void
+check_rights(const Batch *batch)
+{
+	ListCell *lc;
+
+	foreach (lc, batch->consumer->collections)
+	{
+		DocCollection collection;
+
+		if (batch->storages[foreach_current_index(lc)] == 0)
+			continue;
+		docstore_collection_get(lfirst(lc), NoLock, &collection);
+		if (!has_privs_of_role(batch->state.owner, collection.owner))
+			ereport(ERROR,
+					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+					 errmsg("permission denied for collection \"%s\"", collection.name)));
+	}
+}
+
+/* The definition or its owner may be another than before. */
+static void
+make_ready(Batch *batch, MemoryContext context)
+{
+	Replicating *replicating = batch->replicating;
+	ReplState *state = &batch->state;
+
+	if (replicating->apply != NULL &&
+		(replicating->owner != state->owner || strcmp(replicating->definition, state->definition) != 0))
+		docstore_replicating_free(replicating);
+	if (replicating->apply == NULL)
+	{
+		MemoryContextSwitchTo(TopMemoryContext);
+		replicating->definition = pstrdup(state->definition);
+		replicating->owner = state->owner;
+		replicating->apply = repl_apply_new(state->definition, state->owner);
+		MemoryContextSwitchTo(context);
+	}
+	batch->counts.written = palloc0(list_length(repl_apply_tables(replicating->apply)) * sizeof(int64));
+	batch->counts.deleted = palloc0(list_length(repl_apply_tables(replicating->apply)) * sizeof(int64));
+}
+
+/* False if there is nothing to do for this replication. */
+static bool
+begin(Batch *batch, Replicating *replicating, MemoryContext context)
+{
+	memset(batch, 0, sizeof(*batch));
+	batch->replicating = replicating;
+	batch->consumer = docstore_consumer_get(DOC_CONSUMER_REPLICATION, replicating->name, true);
+	if (batch->consumer == NULL || !repl_state_read(replicating->name, &batch->state) || batch->state.paused)
+		return false;
+	batch->position = batch->consumer->position;
+	batch->limit = replicating->limit;
+	batch->horizon = docstore_feed_horizon();
+	batch->snapshot = RegisterSnapshot(GetLatestSnapshot());
+	batch->storages = docstore_consumer_storages(batch->consumer, batch->snapshot);
+	check_rights(batch);
+	make_ready(batch, context);
+	return true;
+}
+
+static void
+retry_failed(Batch *batch)
+{
+	Replicating *replicating = batch->replicating;
+	int room = Min(BATCH_RETRIES, BATCH_DOCUMENTS + BATCH_RETRIES - batch->ndocs);
+	ListCell *lc;
+
+	if (!replicating->may_have_errors)
+		return;
+	foreach (lc, repl_errors_due(replicating->name, room, &replicating->retry_ms))
+		add_failed(batch, lfirst(lc));
+	replicating->may_have_errors = replicating->retry_ms >= 0;
+}
+
+static void
+note_errors(Batch *batch)
+{
+	Replicating *replicating = batch->replicating;
+	int64 next_ms;
+
+	for (int i = 0; i < batch->ndocs; i++)
+	{
+		ViewDocument *doc = &batch->docs[i];
+
+		if (doc->error == NULL)
+			continue;
+		if (repl_apply_definition(replicating->apply)->stop)
+		{
+			replicating->limit = Max(batch->ndocs / 2, 1);
+			ereport(ERROR,
+					(errcode(doc->error->sqlerrcode),
+					 errmsg("document \"%s\" of collection \"%s\": %s", text_to_cstring(doc->id), doc->collection, doc->error->message)));
+		}
+		replicating->may_have_errors = true;
+	}
+	if (replicating->may_have_errors)
+	{
+		repl_errors_note(replicating->name, replicating->apply, batch->docs, batch->ndocs);
+		(void) repl_errors_due(replicating->name, 0, &next_ms);
+		replicating->retry_ms = next_ms;
+	}
+}
+
+static bool
+run(Batch *batch)
+{
+	Replicating *replicating = batch->replicating;
+	bool more = true;
+
+	if (batch->state.emptying)
+	{
+		check_fault(repl_apply_empty(replicating->apply, NULL, true, &batch->counts));
+		batch->state.emptying = false;
+		batch->changed = true;
+	}
+	if (batch->state.next_collection >= 0)
+		scan(batch);
+	else
+		more = follow(batch);
+	retry_failed(batch);
+	if (batch->ndocs > 0)
+	{
+		check_fault(repl_apply_run(replicating->apply, batch->docs, batch->ndocs, &batch->counts));
+		note_errors(batch);
+	}
+	if (batch->changed || batch->ndocs > 0 || batch->state.failed || batch->position > batch->consumer->position + IDLE_ETAGS)
+	{
+		repl_state_write(replicating->name, &batch->state, repl_apply_names(replicating->apply), &batch->counts);
+		docstore_consumer_advance(batch->consumer, batch->position);
+	}
+	return more;
+}
+
+/* What a trigger left to be done at commit, a cursor WITH HOLD say, is the owner's doing, too. */
+static void
+commit(const Batch *batch)
+{
+	int security;
+	Oid user;
+
+	GetUserIdAndSecContext(&user, &security);
+	if (OidIsValid(batch->state.owner))
+		SetUserIdAndSecContext(batch->state.owner, security | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
+	CommitTransactionCommand();
+	SetUserIdAndSecContext(user, security);
+}
+
+bool
+docstore_replicate_batch(Replicating *replicating)
+{
+	MemoryContext context = CurrentMemoryContext;
+	bool more = false;
+	Batch batch;
+
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	MemoryContextSwitchTo(context);
+	if (begin(&batch, replicating, context))
+	{
+		more = run(&batch);
+		UnregisterSnapshot(batch.snapshot);
+	}
+	PopActiveSnapshot();
+	commit(&batch);
+	MemoryContextSwitchTo(context);
+	replicating->limit = Min(replicating->limit * 2, BATCH_DOCUMENTS);
+	return more;
+}
