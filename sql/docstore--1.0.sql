@@ -365,6 +365,11 @@ AS 'MODULE_PATHNAME', 'docstore_retry_replication' LANGUAGE C;
 CREATE FUNCTION docstore.wait_for_replication(name text, timeout interval DEFAULT '1 min') RETURNS void
 AS 'MODULE_PATHNAME', 'docstore_wait_for_replication' LANGUAGE C STRICT;
 
+-- What a definition would do with a document: rows that each table would lose and gain, or why not.  Changes nothing.
+CREATE FUNCTION docstore.preview_replication(definition json, id text)
+RETURNS TABLE ("table" text, change text, "row" jsonb, error text)
+AS 'MODULE_PATHNAME', 'docstore_preview_replication' LANGUAGE C STRICT;
+
 CREATE VIEW docstore.replication_status AS
 SELECT r.name, r.owner,
 	CASE WHEN s.paused THEN 'paused' WHEN s.reason IS NOT NULL THEN 'stopped'

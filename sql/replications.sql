@@ -36,6 +36,13 @@ SELECT docstore.wait_for_replication('shop');
 SELECT * FROM shop.orders ORDER BY 1;
 SELECT * FROM shop.lines ORDER BY 1, 2;
 
+-- What would another definition do with a document?
+SELECT v.id, p.* FROM (VALUES ('o/1'), ('o/4'), ('none')) AS v (id), docstore.preview_replication($$ {"collections": ["orders"], "tables": [
+	{"table": "shop.orders", "key": "order_id", "select": "SELECT upper(doc->>'customer') AS customer, (doc->>'total')::numeric - 3 AS total FROM docs"},
+	{"table": "shop.lines", "key": "order_id", "select": "SELECT 1 AS line, 'c' AS sku, 9 AS qty FROM docs UNION ALL SELECT 2, 'd', 1 FROM docs"}
+]} $$, v.id) AS p;
+SELECT * FROM shop.orders ORDER BY 1;
+
 -- A document that a table refuses is left out of all tables and listed; the rows of its last good version stay.
 UPDATE orders SET doc = '{"customer": "ann", "total": -1}' WHERE id = 'o/1';
 INSERT INTO orders VALUES

@@ -38,7 +38,7 @@ sub wait_for_server
 	my $up = 0;
 	for (1 .. 600)
 	{
-		my ($ret, $out) = $node->psql('postgres', 'SELECT count(*) FROM a');
+		my ($ret, $out) = eval { $node->psql('postgres', 'SELECT count(*) FROM a') }; # psql may end before it is written to
 		if (defined $ret && $ret == 0) { $up = 1; last; }
 		select(undef, undef, undef, 0.1);
 	}
