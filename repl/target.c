@@ -392,14 +392,23 @@ write_replace(ReplTarget *target, const ViewShape *shape, const char *select)
 	target->sql[REPL_INSERT] = text.data;
 }
 
+static void
+name_table(void *arg)
+{
+	errcontext("table %s of the replication", ((const ReplTable *) arg)->table);
+}
+
 ReplTarget *
 repl_target(ReplTable *table, int number, Oid owner)
 {
 	ReplTarget *target = palloc0(sizeof(ReplTarget));
-	char *where = psprintf("select for table %s", table->table);
-	ViewShape *shape = view_check_select("a replication's select", where, table->key, &table->select);
-	Relation rel = open_target(table);
+	ErrorContextCallback callback = {.previous = error_context_stack, .callback = name_table, .arg = table};
+	ViewShape *shape;
+	Relation rel;
 
+	error_context_stack = &callback;
+	shape = view_check_select("replication", table->key, &table->select);
+	rel = open_target(table);
 	target->table = table;
 	target->relid = RelationGetRelid(rel);
 	target->name = quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)), RelationGetRelationName(rel));
@@ -417,6 +426,7 @@ repl_target(ReplTable *table, int number, Oid owner)
 								  ? psprintf("DELETE FROM %s", target->name)
 								  : psprintf("DELETE FROM %s AS t WHERE t.%s = $2", target->name, quote_identifier(table->collection));
 	table_close(rel, NoLock);
+	error_context_stack = callback.previous;
 	return target;
 }
 
