@@ -112,7 +112,7 @@ check_tables(const char *name, const ReplApply *apply)
 		foreach (table, repl_definition_parse(state.definition)->tables)
 		{
 			const char *written = ((ReplTable *) lfirst(table))->table;
-			Oid relid = RangeVarGetRelid(makeRangeVarFromNameList(stringToQualifiedNameList(written)), NoLock, true);
+			Oid relid = RangeVarGetRelid(makeRangeVarFromNameList(docstore_qualified_name(written)), NoLock, true);
 
 			if (OidIsValid(relid) && list_member_oid(tables, relid))
 				ereport(ERROR,

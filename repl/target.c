@@ -31,6 +31,7 @@
 #include "utils/ruleutils.h"
 #include "utils/syscache.h"
 
+#include "store/compat.h"
 #include "view/batch.h"
 #include "view/check.h"
 
@@ -39,7 +40,7 @@
 static Relation
 open_target(const ReplTable *table)
 {
-	List *names = stringToQualifiedNameList(table->table);
+	List *names = docstore_qualified_name(table->table);
 	Relation rel;
 
 	if (list_length(names) < 2)

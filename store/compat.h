@@ -147,6 +147,14 @@
 #define docstore_server_aclcheck(server, role, mode) pg_foreign_server_aclcheck(server, role, mode)
 #endif
 
+/* ---- names (repl/define.c, repl/target.c) ---- */
+
+#if PG_VERSION_NUM >= 160000
+#define docstore_qualified_name(text) stringToQualifiedNameList(text, NULL)
+#else
+#define docstore_qualified_name(text) stringToQualifiedNameList(text)
+#endif
+
 /* ---- values (view/key.c) ---- */
 
 /* Macros for variable-length values have a header of their own since 16. */

@@ -13,14 +13,16 @@
 
 #include "nodes/pg_list.h"
 
+#include "store/compat.h"
+
 /* Messages say what is defined: "view".  All of them throw; what they return lies in the current context. */
 
 /* The caller json_decrefs it. */
 extern json_t *view_json_load(const char *what, const char *text);
 /* Throws: `member` must be `wanted`. */
-extern void view_json_bad(const char *what, const char *member, const char *wanted) pg_attribute_noreturn();
+extern pg_noreturn void view_json_bad(const char *what, const char *member, const char *wanted);
 /* Throws: there is no such member. */
-extern void view_json_unknown(const char *what, const char *member, const char *members) pg_attribute_noreturn();
+extern pg_noreturn void view_json_unknown(const char *what, const char *member, const char *members);
 /* Throws unless it is an object. */
 extern void view_json_check_object(const char *what, json_t *value, const char *members);
 /* Neither empty nor with a zero byte. */
