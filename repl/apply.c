@@ -18,6 +18,7 @@
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/plancache.h"
 
@@ -146,6 +147,8 @@ begin(const ReplApply *apply, ViewPin *pin)
 {
 	view_pin(pin, apply->owner);
 	SetUserIdAndSecContext(apply->owner, pin->security | SECURITY_LOCAL_USERID_CHANGE);
+	/* A plan that is made while a table is empty must not be one that reads all of it, for each batch, when it is not. */
+	(void) set_config_option("enable_seqscan", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 }
