@@ -265,11 +265,9 @@ repl_errors_due(const char *name, int most, int64 *next_ms)
 		one->deleted = DatumGetBool(result(i, 4, &isnull));
 	}
 	arg_text(&statement, name);
-	(void) run(&statement, "SELECT greatest(ceil(1000 * extract(epoch FROM min(next_try) - clock_timestamp()))::bigint, 0) "
-						   "FROM docstore.replication_error WHERE replication = $1");
-	*next_ms = DatumGetInt64(result(0, 1, &isnull));
-	if (isnull)
-		*next_ms = -1;
+	n = run(&statement, "SELECT greatest(ceil(1000 * extract(epoch FROM next_try - clock_timestamp()))::bigint, 0) "
+						"FROM docstore.replication_error WHERE replication = $1 ORDER BY next_try LIMIT 1");
+	*next_ms = n > 0 ? DatumGetInt64(result(0, 1, &isnull)) : -1;
 	end(&statement);
 	return failed;
 }

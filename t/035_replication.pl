@@ -217,5 +217,9 @@ is(sql(q{SELECT sqlstate FROM docstore.replication_errors WHERE id = 'long'}), '
 sql(q{ALTER TABLE r.parent DROP CONSTRAINT positive; SELECT docstore.put('a', 'long', '{"n": 1}'); SELECT docstore.retry_replication('family')});
 ok($node->poll_query_until('postgres', 'SELECT count(*) = 0 FROM docstore.replication_errors'), 'when the table takes them, they come');
 compare('all of them', 1);
+# Nothing to do: the replicator sleeps, and does not look again and again.
+ok($node->poll_query_until('postgres', q{
+	SELECT a.state = 'idle' AND a.state_change < clock_timestamp() - interval '1 s' FROM pg_stat_activity AS a
+	WHERE backend_type = 'docstore replicator'}), 'with nothing to do it sleeps');
 $node->stop;
 done_testing();

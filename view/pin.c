@@ -34,14 +34,31 @@ static const char *const settings[][2] = {
 	{"jit", "off"},
 };
 
+/* Those that have the value already are left: to set some of them, files are read. */
+static bool
+has_value(const char *name, const char *value)
+{
+	const char *now = GetConfigOption(name, false, false);
+
+	return now != NULL && strcmp(now, value) == 0;
+}
+
+void
+view_pin_process(void)
+{
+	for (int i = 0; i < lengthof(settings); i++)
+		SetConfigOption(settings[i][0], settings[i][1], PGC_USERSET, PGC_S_OVERRIDE);
+}
+
 void
 view_pin(ViewPin *pin, Oid role)
 {
 	GetUserIdAndSecContext(&pin->user, &pin->security);
 	pin->nest_level = NewGUCNestLevel();
 	for (int i = 0; i < lengthof(settings); i++)
-		(void) set_config_option(settings[i][0], settings[i][1], PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0,
-								 false);
+		if (!has_value(settings[i][0], settings[i][1]))
+			(void) set_config_option(settings[i][0], settings[i][1], PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0,
+									 false);
 	SetUserIdAndSecContext(role, pin->security | SECURITY_RESTRICTED_OPERATION | SECURITY_LOCAL_USERID_CHANGE);
 }
 

@@ -20,5 +20,7 @@ typedef struct ViewPin
  */
 extern void view_pin(ViewPin *pin, Oid role);
 extern void view_unpin(const ViewPin *pin);
+/* For a background worker that has a session of its own: the settings are its from now on, so pinning has little to do. */
+extern void view_pin_process(void);
 
 #endif

@@ -26,6 +26,7 @@
 #include "store/feed.h"
 #include "store/workers.h"
 #include "view/catalog.h"
+#include "view/pin.h"
 #include "worker/index.h"
 #include "worker/indexer.h"
 #include "worker/pass.h"
@@ -212,7 +213,7 @@ docstore_indexer_main(Datum arg)
 	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
 	pgstat_report_appname("docstore indexer");
 	/* What this process runs by itself must mean what it says, whatever the database's settings are. */
-	SetConfigOption("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_OVERRIDE);
+	view_pin_process();
 	SetConfigOption("default_transaction_read_only", "off", PGC_USERSET, PGC_S_OVERRIDE);
 	/* What a crash takes from a view is computed again, from the position that it has then: no commit needs to wait for the disk. */
 	SetConfigOption("synchronous_commit", "off", PGC_USERSET, PGC_S_OVERRIDE);

@@ -25,6 +25,7 @@
 #include "repl/state.h"
 #include "store/feed.h"
 #include "store/workers.h"
+#include "view/pin.h"
 #include "worker/replicate.h"
 #include "worker/replicator.h"
 #include "worker/task.h"
@@ -214,7 +215,7 @@ docstore_replicator_main(Datum arg)
 	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
 	pgstat_report_appname("docstore replicator");
 	/* What this process runs by itself must mean what it says, whatever the database's settings are. */
-	SetConfigOption("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_OVERRIDE);
+	view_pin_process();
 	SetConfigOption("default_transaction_read_only", "off", PGC_USERSET, PGC_S_OVERRIDE);
 	SetConfigOption("default_transaction_isolation", "read committed", PGC_USERSET, PGC_S_OVERRIDE);
 	look_for_replications();
