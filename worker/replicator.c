@@ -218,6 +218,8 @@ docstore_replicator_main(Datum arg)
 	view_pin_process();
 	SetConfigOption("default_transaction_read_only", "off", PGC_USERSET, PGC_S_OVERRIDE);
 	SetConfigOption("default_transaction_isolation", "read committed", PGC_USERSET, PGC_S_OVERRIDE);
+	/* Rows and position go together; what a crash takes of them is written again from the position that is left. */
+	SetConfigOption("synchronous_commit", "off", PGC_USERSET, PGC_S_OVERRIDE);
 	look_for_replications();
 	docstore_feed_listen();
 
