@@ -14,6 +14,8 @@
 
 #include "fdw/consumer.h"
 
+#include <math.h>
+
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/stratnum.h"
@@ -38,7 +40,12 @@
 #define ATT_OWNER 3
 #define ATT_POSITION 4
 #define ATT_CREATED 5
-#define NATTS 5
+#define ATT_ADVANCED 6
+#define ATT_RATE 7
+#define NATTS 7
+
+/* A rate is a mean in which what was so many seconds ago counts 1/e. */
+#define RATE_SECONDS 60
 
 /* docstore.consumer_collection */
 #define ATT_LINK_COLLECTION 1
@@ -51,8 +58,8 @@ docstore_consumer_kind_name(DocConsumerKind kind)
 {
 	switch (kind)
 	{
-		case DOC_CONSUMER_SUBSCRIPTION:
-			return "subscription";
+		case DOC_CONSUMER_NAMED:
+			return "consumer";
 		case DOC_CONSUMER_VIEW:
 		case DOC_CONSUMER_NEXT_VIEW:
 			return "view";
@@ -82,7 +89,7 @@ whole(DocConsumerKind kind)
 			return &view_functions;
 		case DOC_CONSUMER_REPLICATION:
 			return &replication_functions;
-		case DOC_CONSUMER_SUBSCRIPTION:
+		case DOC_CONSUMER_NAMED:
 			break;
 	}
 	return NULL;
@@ -325,7 +332,8 @@ docstore_consumer_create(DocConsumerKind kind, const char *name, Oid owner, List
 	values[ATT_NAME - 1] = CStringGetTextDatum(name);
 	values[ATT_OWNER - 1] = ObjectIdGetDatum(owner);
 	values[ATT_POSITION - 1] = Int64GetDatum((int64) lock_collections(sorted));
-	values[ATT_CREATED - 1] = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
+	values[ATT_CREATED - 1] = values[ATT_ADVANCED - 1] = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
+	values[ATT_RATE - 1] = Float8GetDatum(0);
 	rel = open_consumers(RowExclusiveLock);
 	CatalogTupleInsert(rel, heap_form_tuple(RelationGetDescr(rel), values, nulls));
 	table_close(rel, NoLock);
@@ -377,22 +385,26 @@ docstore_consumer_drop(DocConsumerKind kind, const char *name)
 	return true;
 }
 
-/* Replaces one column of a consumer's row.  The consumer is locked. */
-static void
-replace_column(DocConsumerKind kind, const char *name, int column, Datum value)
+/* Opens a consumer's row, which is locked. */
+static HeapTuple
+find_row(DocConsumerKind kind, const char *name, Relation *rel, SysScanDesc *scan)
 {
-	Relation rel = open_consumers(RowExclusiveLock);
-	SysScanDesc scan = scan_consumers(rel, kind, name);
-	HeapTuple tuple = systable_getnext(scan);
-	Datum values[NATTS] = {0};
-	bool nulls[NATTS] = {false};
-	bool replace[NATTS] = {false};
+	HeapTuple tuple;
 
+	*rel = open_consumers(RowExclusiveLock);
+	*scan = scan_consumers(*rel, kind, name);
+	tuple = systable_getnext(*scan);
 	if (!HeapTupleIsValid(tuple))
 		elog(ERROR, "%s \"%s\" is gone", docstore_consumer_kind_name(kind), name);
-	values[column - 1] = value;
-	replace[column - 1] = true;
-	tuple = heap_modify_tuple(tuple, RelationGetDescr(rel), values, nulls, replace);
+	return tuple;
+}
+
+static void
+replace_row(Relation rel, SysScanDesc scan, HeapTuple tuple, int n, int *columns, Datum *values)
+{
+	bool nulls[NATTS] = {false};
+
+	tuple = heap_modify_tuple_by_cols(tuple, RelationGetDescr(rel), n, columns, values, nulls);
 	CatalogTupleUpdate(rel, &tuple->t_self, tuple);
 	systable_endscan(scan);
 	table_close(rel, NoLock);
@@ -435,18 +447,48 @@ docstore_consumer_take_place(const char *view)
 void
 docstore_consumer_set_owner(DocConsumerKind kind, const char *name, Oid owner)
 {
+	int columns[] = {ATT_OWNER};
+	Datum values[] = {ObjectIdGetDatum(owner)};
+	SysScanDesc scan;
+	HeapTuple tuple;
+	Relation rel;
+
 	lock_consumer(kind, name);
-	replace_column(kind, name, ATT_OWNER, ObjectIdGetDatum(owner));
+	tuple = find_row(kind, name, &rel, &scan);
+	replace_row(rel, scan, tuple, lengthof(columns), columns, values);
+}
+
+/* The mean of the rate so far and the one since then, by how long that is. */
+static double
+new_rate(double rate, double moved, TimestampTz from, TimestampTz to)
+{
+	double seconds = (double) Max(to - from, 1) / USECS_PER_SEC;
+	double old = exp(-seconds / RATE_SECONDS);
+
+	return rate * old + moved / seconds * (1 - old);
 }
 
 void
 docstore_consumer_advance(DocConsumer *consumer, uint64 position)
 {
+	int columns[] = {ATT_POSITION, ATT_ADVANCED, ATT_RATE};
+	TimestampTz now = GetCurrentTimestamp();
+	Datum values[lengthof(columns)];
+	SysScanDesc scan;
+	HeapTuple tuple;
+	Relation rel;
+	bool isnull;
 	ListCell *lc;
 
 	if (position <= consumer->position)
 		return;
-	replace_column(consumer->kind, consumer->name, ATT_POSITION, Int64GetDatum((int64) position));
+	tuple = find_row(consumer->kind, consumer->name, &rel, &scan);
+	values[0] = Int64GetDatum((int64) position);
+	values[1] = TimestampTzGetDatum(now);
+	values[2] = Float8GetDatum(new_rate(DatumGetFloat8(heap_getattr(tuple, ATT_RATE, RelationGetDescr(rel), &isnull)),
+										(double) (position - consumer->position),
+										DatumGetTimestampTz(heap_getattr(tuple, ATT_ADVANCED, RelationGetDescr(rel), &isnull)), now));
+	replace_row(rel, scan, tuple, lengthof(columns), columns, values);
 	consumer->position = position;
 
 	foreach (lc, consumer->collections)

@@ -1,5 +1,5 @@
 /*
- * consumer.h - who consumes changes of which collections, and how far: views, replications, named subscriptions.
+ * consumer.h - who consumes changes of which collections, and how far: views, replications, named ones.
  *
  * Ordinary catalog rows: docstore.consumer has kind, name, owner and position,
  * docstore.consumer_collection which collections each reads.  A collection with a
@@ -23,7 +23,7 @@
 
 typedef enum DocConsumerKind
 {
-	DOC_CONSUMER_SUBSCRIPTION = 's',
+	DOC_CONSUMER_NAMED = 's',
 	DOC_CONSUMER_VIEW = 'v',
 	DOC_CONSUMER_NEXT_VIEW = 'n', /* takes a view's place when it has caught up */
 	DOC_CONSUMER_REPLICATION = 'r'

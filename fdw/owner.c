@@ -1,5 +1,5 @@
 /*
- * owner.c - who owns collections, and subscriptions to them (owner.h).
+ * owner.c - who owns collections, and consumers of their changes (owner.h).
  *
  * PostgreSQL knows no kind of object that a collection could be, but it must
  * know that the role is needed, in every database.  So each role that owns

@@ -1,4 +1,4 @@
--- The change feed: a subscription hands out which documents were changed, deletions included, in the order of etags.
+-- The change feed: a consumer is handed which documents were changed, deletions included, in the order of etags.
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS docstore;
 DROP ROLE IF EXISTS docstore_reader, docstore_other;
@@ -9,8 +9,8 @@ SELECT docstore.create_collection('nests');
 INSERT INTO birds VALUES ('rook', '{"legs": 2}'), ('jay', '{"legs": 2}');
 
 -- What was there before is not handed out; read it with a query.
-SELECT docstore.create_subscription('watcher', '{nests,birds}');
-SELECT name, owner = current_user::regrole AS own, collections FROM docstore.subscriptions;
+SELECT docstore.create_consumer('watcher', '{nests,birds}');
+SELECT name, owner = current_user::regrole AS own, collections FROM docstore.consumers;
 SELECT id, deleted, doc FROM docstore.changes('watcher');
 
 -- Each changed document comes once, in its newest version, after all that have lower etags.
@@ -27,8 +27,8 @@ FROM docstore.changes('watcher') AS c JOIN birds AS b USING (id) WHERE c.collect
 
 -- Reading moves nothing, advancing does; and never back.
 SELECT collection, id FROM docstore.changes('watcher', 2);
-SELECT docstore.advance('watcher', max(etag)) = max(etag) AS moved FROM docstore.changes('watcher', 2);
-SELECT docstore.advance('watcher', -1) = position AS stays FROM docstore.subscriptions WHERE name = 'watcher';
+SELECT docstore.advance_consumer('watcher', max(etag)) = max(etag) AS moved FROM docstore.changes('watcher', 2);
+SELECT docstore.advance_consumer('watcher', -1) = position AS stays FROM docstore.consumers WHERE name = 'watcher';
 SELECT collection, id FROM docstore.changes('watcher');
 
 -- What this transaction wrote is not handed out before it is committed, and of a rolled back one nothing is.
@@ -48,11 +48,11 @@ SELECT id, doc FROM docstore.changes('watcher') WHERE id LIKE '%kept';
 
 -- Advancing is part of the transaction.
 BEGIN;
-SELECT docstore.advance('watcher', (SELECT max(etag) FROM docstore.changes('watcher'))) > 0 AS advanced;
+SELECT docstore.advance_consumer('watcher', (SELECT max(etag) FROM docstore.changes('watcher'))) > 0 AS advanced;
 SELECT count(*) FROM docstore.changes('watcher');
 ROLLBACK;
 SELECT count(*) > 0 AS again FROM docstore.changes('watcher');
-SELECT docstore.advance('watcher', (SELECT max(etag) FROM docstore.changes('watcher'))) > 0 AS advanced;
+SELECT docstore.advance_consumer('watcher', (SELECT max(etag) FROM docstore.changes('watcher'))) > 0 AS advanced;
 SELECT count(*) FROM docstore.changes('watcher');
 
 -- In batches and by COPY, too.
@@ -73,12 +73,12 @@ BEGIN
 			kept AS (INSERT INTO seen SELECT id FROM batch)
 		SELECT max(etag) INTO last FROM batch;
 		EXIT WHEN last IS NULL;
-		PERFORM docstore.advance('watcher', last);
+		PERFORM docstore.advance_consumer('watcher', last);
 	END LOOP;
 END $$;
 SELECT count(*), count(DISTINCT id) FROM seen;
 
--- A document that comes and goes leaves a deletion: nobody knows whether the subscriber had it.
+-- A document that comes and goes leaves a deletion: nobody knows whether the consumer had it.
 INSERT INTO nests VALUES ('short', '1');
 DELETE FROM nests WHERE id = 'short';
 SELECT id, deleted, doc FROM docstore.changes('watcher');
@@ -95,7 +95,7 @@ ROLLBACK;
 SELECT collection, id, deleted, doc FROM docstore.changes('watcher');
 TRUNCATE nests;
 SELECT collection, id, deleted, doc FROM docstore.changes('watcher');
-SELECT docstore.advance('watcher', (SELECT max(etag) FROM docstore.changes('watcher'))) > 0 AS advanced;
+SELECT docstore.advance_consumer('watcher', (SELECT max(etag) FROM docstore.changes('watcher'))) > 0 AS advanced;
 SELECT count(*) FROM docstore.changes('watcher');
 
 -- Feeds survive flushes and compactions; large documents come whole.
@@ -103,39 +103,69 @@ INSERT INTO birds SELECT 'large', jsonb_build_object('text', repeat('x', 3000000
 DELETE FROM birds WHERE id = 'owl';
 SELECT docstore.compact();
 SELECT id, deleted, length(doc->>'text') FROM docstore.changes('watcher');
-SELECT docstore.advance('watcher', (SELECT max(etag) FROM docstore.changes('watcher'))) > 0 AS advanced;
+SELECT docstore.advance_consumer('watcher', (SELECT max(etag) FROM docstore.changes('watcher'))) > 0 AS advanced;
 
--- Two subscribers are independent; a repeatable read transaction sees what is committed, as the others do.
-SELECT docstore.create_subscription('other', '{birds}');
+-- Two consumers are independent; a repeatable read transaction sees what is committed, as the others do.
+SELECT docstore.create_consumer('other', '{birds}');
 INSERT INTO birds VALUES ('wren', '1');
-SELECT docstore.advance('other', (SELECT max(etag) FROM docstore.changes('other'))) > 0 AS advanced;
+SELECT docstore.advance_consumer('other', (SELECT max(etag) FROM docstore.changes('other'))) > 0 AS advanced;
 SELECT id FROM docstore.changes('other');
 BEGIN ISOLATION LEVEL REPEATABLE READ;
 SELECT id FROM docstore.changes('watcher');
 COMMIT;
 
+-- The changes of one collection after an etag need no consumer of their own, as long as some consumer has not passed them.
+SELECT position AS since FROM docstore.consumers WHERE name = 'watcher' \gset
+INSERT INTO birds VALUES ('heron', '1'), ('ibis', '1');
+DELETE FROM birds WHERE id = 'wren';
+INSERT INTO nests VALUES ('n3', '"reeds"');
+SELECT id, deleted, doc FROM docstore.changes('birds', :since, 100);
+SELECT id, c.etag = b.etag AS etag, c.modified = b.modified AS modified FROM docstore.changes('birds', :since, 1) AS c JOIN birds AS b USING (id);
+SELECT max(etag) AS next FROM docstore.changes('birds', :since, 1) \gset
+SELECT id FROM docstore.changes('birds', :next, 100);
+SELECT id FROM docstore.changes('birds', 9223372036854775807, 100);
+SELECT id FROM docstore.changes('birds', NULL, 100);
+SELECT id FROM docstore.changes('birds', :since, 0);
+SELECT id FROM docstore.changes('nobody', :since, 1);
+-- How far each consumer is behind, and what it keeps.
+SELECT name, kind, collections, changes_behind, time_behind >= '0' AS time, etags_per_second > 0 AS rate, estimated_bytes >= 0 AS bytes
+FROM docstore.consumers WHERE name IN ('watcher', 'other') ORDER BY name;
+-- What all consumers have passed may be gone: an error, and not a gap.
+SELECT docstore.advance_consumer('watcher', (SELECT max(etag) FROM docstore.changes('watcher'))) > 0 AS advanced;
+SELECT docstore.advance_consumer('other', (SELECT min(etag) FROM docstore.changes('other'))) > 0 AS advanced;
+SELECT changes_behind, time_behind, etags_per_second > 0 AS rate FROM docstore.consumers WHERE name = 'watcher';
+\set VERBOSITY sqlstate
+SELECT id FROM docstore.changes('birds', :since, 100);
+SELECT id FROM docstore.changes('birds', -1, 100);
+\set VERBOSITY default
+SELECT count(*) FROM docstore.changes('birds', (SELECT position FROM docstore.consumers WHERE name = 'other'), 100);
+SELECT docstore.advance_consumer('other', (SELECT max(etag) FROM docstore.changes('other'))) > 0 AS advanced;
+INSERT INTO birds VALUES ('lark', '1');
+SELECT docstore.advance_consumer('other', (SELECT max(etag) FROM docstore.changes('other'))) > 0 AS advanced;
+
 -- Waiting ends at once if there is something, else after the time given.
 SELECT docstore.wait_for_changes('watcher');
 SELECT docstore.wait_for_changes('other', '10 ms');
 
--- Without a subscriber nothing is recorded.  A new one begins afresh.
-SELECT docstore.drop_subscription('watcher');
-SELECT docstore.drop_subscription('other');
+-- Without a consumer nothing is recorded.  A new one begins afresh.
+SELECT docstore.drop_consumer('watcher');
+SELECT docstore.drop_consumer('other');
+SELECT id FROM docstore.changes('birds', 0, 100);
 INSERT INTO birds VALUES ('finch', '1');
-SELECT docstore.create_subscription('watcher', '{birds}');
+SELECT docstore.create_consumer('watcher', '{birds}');
 INSERT INTO birds VALUES ('tit', '1');
 SELECT id FROM docstore.changes('watcher');
 
--- Documents written and a subscription made in one transaction: neither before nor after is lost.
+-- Documents written and a consumer made in one transaction: neither before nor after is lost.
 BEGIN;
 INSERT INTO nests VALUES ('before', '1');
-SELECT docstore.create_subscription('both', '{nests}');
+SELECT docstore.create_consumer('both', '{nests}');
 INSERT INTO nests VALUES ('after', '1');
 COMMIT;
 SELECT id FROM docstore.changes('both');
 SELECT id FROM nests ORDER BY id;
 BEGIN;
-SELECT docstore.drop_subscription('both');
+SELECT docstore.drop_consumer('both');
 INSERT INTO nests VALUES ('untracked', '1');
 ROLLBACK;
 INSERT INTO nests VALUES ('tracked', '1');
@@ -144,45 +174,46 @@ SELECT id FROM docstore.changes('both');
 -- A collection that is read cannot be dropped just so.
 SELECT docstore.drop_collection('nests');
 SELECT docstore.drop_collection('nests', cascade => true);
-SELECT name FROM docstore.subscriptions;
+SELECT name FROM docstore.consumers;
 
 -- Errors.
-SELECT docstore.create_subscription('watcher', '{birds}');
-SELECT docstore.create_subscription('x', '{nobody}');
-SELECT docstore.create_subscription('x', '{}');
-SELECT docstore.create_subscription('x', '{birds,birds}');
-SELECT docstore.create_subscription('x', '{birds,NULL}');
-SELECT docstore.create_subscription('', '{birds}');
-SELECT docstore.create_subscription(repeat('x', 64), '{birds}');
-SELECT docstore.drop_subscription('nobody');
+SELECT docstore.create_consumer('watcher', '{birds}');
+SELECT docstore.create_consumer('x', '{nobody}');
+SELECT docstore.create_consumer('x', '{}');
+SELECT docstore.create_consumer('x', '{birds,birds}');
+SELECT docstore.create_consumer('x', '{birds,NULL}');
+SELECT docstore.create_consumer('', '{birds}');
+SELECT docstore.create_consumer(repeat('x', 64), '{birds}');
+SELECT docstore.drop_consumer('nobody');
 SELECT docstore.changes('nobody');
 SELECT docstore.changes('watcher', 0);
-SELECT docstore.advance('nobody', 1);
+SELECT docstore.advance_consumer('nobody', 1);
 SELECT docstore.wait_for_changes('nobody');
 \set VERBOSITY terse
-SELECT docstore.advance('watcher', 9223372036854775807);
+SELECT docstore.advance_consumer('watcher', 9223372036854775807);
 \set VERBOSITY default
 BEGIN READ ONLY;
-SELECT docstore.create_subscription('x', '{birds}');
+SELECT docstore.create_consumer('x', '{birds}');
 ROLLBACK;
 BEGIN READ ONLY;
 SELECT id FROM docstore.changes('watcher');
-SELECT docstore.advance('watcher', 1);
+SELECT docstore.advance_consumer('watcher', 1);
 ROLLBACK;
 
--- Rights: of the collection's owner to subscribe, of the subscription's to use it.
+-- Rights: of the collection's owner to make a consumer, of the consumer's owner to use it.
 CREATE ROLE docstore_reader;
 SET ROLE docstore_reader;
-SELECT docstore.create_subscription('theirs', '{birds}');
+SELECT docstore.create_consumer('theirs', '{birds}');
 SELECT docstore.changes('watcher');
-SELECT docstore.advance('watcher', 1);
+SELECT docstore.changes('birds', 0, 1);
+SELECT docstore.advance_consumer('watcher', 1);
 SELECT docstore.wait_for_changes('watcher');
-SELECT docstore.drop_subscription('watcher');
-SELECT name FROM docstore.subscriptions;
+SELECT docstore.drop_consumer('watcher');
+SELECT name FROM docstore.consumers;
 SELECT * FROM docstore.consumer;
 SELECT docstore.create_collection('theirs', false);
-SELECT docstore.create_subscription('theirs', '{theirs}');
-SELECT docstore.create_subscription('mixed', '{theirs,birds}');
+SELECT docstore.create_consumer('theirs', '{theirs}');
+SELECT docstore.create_consumer('mixed', '{theirs,birds}');
 SELECT docstore.put('theirs', 'a', '1') > 0 AS put;
 SELECT id FROM docstore.changes('theirs');
 RESET ROLE;
@@ -193,13 +224,13 @@ SELECT docstore.set_owner('theirs', 'docstore_other');
 DROP ROLE docstore_reader;
 SELECT id FROM docstore.changes('theirs');
 REASSIGN OWNED BY docstore_reader TO docstore_other;
-SELECT name, owner FROM docstore.subscriptions ORDER BY name;
+SELECT name, owner FROM docstore.consumers ORDER BY name;
 SELECT id FROM docstore.changes('theirs');
 DROP ROLE docstore_reader;
 DROP ROLE docstore_other;
 DROP OWNED BY docstore_other;
-SELECT name FROM docstore.subscriptions;
+SELECT name FROM docstore.consumers;
 DROP ROLE docstore_other;
 
-SELECT docstore.drop_subscription('watcher');
+SELECT docstore.drop_consumer('watcher');
 SELECT docstore.drop_collection('birds');

@@ -32,11 +32,13 @@ FOR EACH STATEMENT EXECUTE FUNCTION docstore.collection_trigger();
 
 -- Who consumes the changes of which collections, and how far.  Not in a dump: positions are etags of this store.
 CREATE TABLE docstore.consumer (
-	kind "char" NOT NULL, -- s subscription, v view, n the next definition of a view, r replication
+	kind "char" NOT NULL, -- s named by a user, v view, n the next definition of a view, r replication
 	name text COLLATE "C" NOT NULL,
 	owner regrole NOT NULL,
 	position bigint NOT NULL, -- changes up to this etag are consumed
 	created timestamptz NOT NULL,
+	advanced timestamptz NOT NULL, -- when the position was moved last
+	rate double precision NOT NULL, -- etags a second then, in the mean of the minute before
 	PRIMARY KEY (kind, name)
 );
 CREATE TABLE docstore.consumer_collection (
@@ -102,34 +104,49 @@ SELECT c.name, c.owner, c.storage_id, s.documents AS estimated_documents, s.byte
 FROM docstore.collection AS c, LATERAL docstore.collection_size(c.storage_id) AS s;
 GRANT SELECT ON docstore.collections TO PUBLIC;
 
--- subscriptions
+-- consumers of changes
 
--- From now on the changes of these collections are recorded for a subscriber.  For the collections' owner.
-CREATE FUNCTION docstore.create_subscription(name text, collections text[]) RETURNS void
-AS 'MODULE_PATHNAME', 'docstore_create_subscription' LANGUAGE C STRICT;
-CREATE FUNCTION docstore.drop_subscription(name text) RETURNS void
-AS 'MODULE_PATHNAME', 'docstore_drop_subscription' LANGUAGE C STRICT;
+-- From now on the changes of these collections are recorded for a consumer of that name.  For the collections' owner.
+CREATE FUNCTION docstore.create_consumer(name text, collections text[]) RETURNS void
+AS 'MODULE_PATHNAME', 'docstore_create_consumer' LANGUAGE C STRICT;
+CREATE FUNCTION docstore.drop_consumer(name text) RETURNS void
+AS 'MODULE_PATHNAME', 'docstore_drop_consumer' LANGUAGE C STRICT;
 
--- The documents that were changed since the subscription's position, each in its newest version, in the order of etags.
+-- The documents that were changed since the consumer's position, each in its newest version, in the order of etags.
 -- A row with a null id: the collection was truncated.  Reading does not move the position.
-CREATE FUNCTION docstore.changes(subscription text, max_changes integer DEFAULT 1000)
+CREATE FUNCTION docstore.changes(consumer text, max_changes integer DEFAULT 1000)
 RETURNS TABLE (etag bigint, collection text, id text, deleted boolean, doc jsonb, modified timestamptz)
 AS 'MODULE_PATHNAME', 'docstore_changes' LANGUAGE C STRICT;
 
 -- All changes up to an etag are done with.  Returns the position; it never goes back.
-CREATE FUNCTION docstore.advance(subscription text, etag bigint) RETURNS bigint
-AS 'MODULE_PATHNAME', 'docstore_advance' LANGUAGE C STRICT;
+CREATE FUNCTION docstore.advance_consumer(consumer text, etag bigint) RETURNS bigint
+AS 'MODULE_PATHNAME', 'docstore_advance_consumer' LANGUAGE C STRICT;
 
 -- Sleeps until there are changes; false if there were none in time.
-CREATE FUNCTION docstore.wait_for_changes(subscription text, timeout interval DEFAULT '1 minute') RETURNS boolean
+CREATE FUNCTION docstore.wait_for_changes(consumer text, timeout interval DEFAULT '1 minute') RETURNS boolean
 AS 'MODULE_PATHNAME', 'docstore_wait_for_changes' LANGUAGE C STRICT;
 
-CREATE VIEW docstore.subscriptions AS
-SELECT c.name, c.owner, c.position, c.created,
+-- The changes of one collection after an etag, without a consumer of one's own.  An error if they may have been purged.
+CREATE FUNCTION docstore.changes(collection text, since_etag bigint, "limit" integer)
+RETURNS TABLE (etag bigint, id text, deleted boolean, doc jsonb, modified timestamptz)
+AS 'MODULE_PATHNAME', 'docstore_changes_since' LANGUAGE C STRICT;
+
+CREATE FUNCTION docstore.consumer_lag(kind "char", name text, OUT changes bigint, OUT since timestamptz, OUT bytes bigint)
+AS 'MODULE_PATHNAME', 'docstore_consumer_lag' LANGUAGE C STRICT;
+
+-- Who holds changes back, and how many.
+CREATE VIEW docstore.consumers AS
+SELECT c.name,
+	CASE c.kind WHEN 's' THEN 'consumer' WHEN 'v' THEN 'view' WHEN 'n' THEN 'view replacement' ELSE 'replication' END AS kind,
+	c.owner, c.position, c.created, c.advanced,
 	ARRAY(SELECT l.collection FROM docstore.consumer_collection AS l
-		  WHERE l.kind = c.kind AND l.consumer = c.name ORDER BY l.collection) AS collections
-FROM docstore.consumer AS c WHERE c.kind = 's';
-GRANT SELECT ON docstore.subscriptions TO PUBLIC;
+		  WHERE l.kind = c.kind AND l.consumer = c.name ORDER BY l.collection) AS collections,
+	b.changes AS changes_behind,                   -- at most 10000 are counted
+	clock_timestamp() - b.since AS time_behind,    -- of the first document that it has not seen
+	c.rate * exp(extract(epoch FROM c.advanced - clock_timestamp())::double precision / 60) AS etags_per_second, -- of the whole store
+	b.bytes AS estimated_bytes                     -- on disk, of the changes that it has not passed
+FROM docstore.consumer AS c CROSS JOIN LATERAL docstore.consumer_lag(c.kind, c.name) AS b;
+GRANT SELECT ON docstore.consumers TO PUBLIC;
 
 -- views
 

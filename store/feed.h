@@ -2,7 +2,7 @@
  * feed.h - the change feed: which documents of a tracked collection were written, in the order of their etags.
  *
  * A collection is tracked while it has a consumer (fdw/consumer.h: a view, a
- * replication, a named subscription).  Each write of a document in it adds, in the
+ * replication, or one with just a name).  Each write of a document in it adds, in the
  * same batch, one entry:
  *
  *     key    'c' | database | storage id | etag, 8 bytes big-endian

@@ -22,7 +22,7 @@ wal_writer_flush_after = 0
 $node->start;
 sub sql { return $node->safe_psql('postgres', $_[0]) }
 sub changes { return sql("SELECT string_agg(coalesce(id, '*') || CASE WHEN deleted THEN '-' ELSE '' END, ' ' ORDER BY etag) FROM docstore.changes('$_[0]')") }
-sub done { return sql("SELECT docstore.advance('$_[0]', max(etag)) FROM docstore.changes('$_[0]', 1000000)") }
+sub done { return sql("SELECT docstore.advance_consumer('$_[0]', max(etag)) FROM docstore.changes('$_[0]', 1000000)") }
 sub crash
 {
 	$node->stop('immediate');
@@ -32,7 +32,7 @@ sub crash
 sql(q{
 	CREATE EXTENSION docstore;
 	SELECT docstore.create_collection('things');
-	SELECT docstore.create_subscription('sub', '{things}');
+	SELECT docstore.create_consumer('sub', '{things}');
 });
 
 # ---- prepared transactions ----
@@ -109,7 +109,7 @@ sub entries_at_most
 	ok($node->poll_query_until('postgres', "SELECT entries <= $n FROM docstore.status"), $name)
 		or diag(sql('SELECT * FROM docstore.status'));
 }
-sql(q{TRUNCATE things; SELECT docstore.create_subscription('slow', '{things}')});
+sql(q{TRUNCATE things; SELECT docstore.create_consumer('slow', '{things}')});
 sql(q{INSERT INTO things SELECT g || string_agg(md5(g || '/' || i), ''), '1' FROM generate_series(1, 5000) AS g, generate_series(1, 20) AS i GROUP BY g});
 sql(q{DELETE FROM things WHERE id LIKE '77%'});
 my $left = sql('SELECT count(*) FROM things');
@@ -125,13 +125,13 @@ is(changes('slow'), '', 'and is not missed');
 sql(q{UPDATE things SET doc = '2'});
 sql('SELECT docstore.compact()');
 cmp_ok(sql('SELECT entries FROM docstore.status'), '>=', 2 * $left, 'and again');
-sql(q{SELECT docstore.drop_subscription('sub'), docstore.drop_subscription('slow')});
-entries_at_most($left + 100, 'without subscribers nothing is kept');
+sql(q{SELECT docstore.drop_consumer('sub'), docstore.drop_consumer('slow')});
+entries_at_most($left + 100, 'without consumers nothing is kept');
 sql(q{UPDATE things SET doc = '3'});
 sql('SELECT docstore.compact()');
 cmp_ok(sql('SELECT entries FROM docstore.status'), '<=', $left + 100, 'nor recorded');
 # A dropped collection takes its changes along.
-sql(q{SELECT docstore.create_subscription('sub', '{things}'); UPDATE things SET doc = '4'});
+sql(q{SELECT docstore.create_consumer('sub', '{things}'); UPDATE things SET doc = '4'});
 sql('SELECT docstore.compact()');
 sql(q{SELECT docstore.drop_collection('things', cascade => true)});
 entries_at_most(100, 'a dropped collection takes its changes along');
@@ -141,7 +141,7 @@ entries_at_most(100, 'a dropped collection takes its changes along');
 sql(q{
 	SELECT docstore.create_collection('things');
 	INSERT INTO things VALUES ('old', '1'), ('gone', '1'), ('changed', '1');
-	SELECT docstore.create_subscription('sub', '{things}');
+	SELECT docstore.create_consumer('sub', '{things}');
 	UPDATE things SET doc = '2' WHERE id = 'changed';
 	INSERT INTO things VALUES ('new', '1');
 	DELETE FROM things WHERE id = 'gone';
@@ -155,7 +155,7 @@ sub copied { return $node->safe_psql('copied', $_[0]) }
 is(copied(q{SELECT string_agg(id || CASE WHEN deleted THEN '-' ELSE '' END, ' ' ORDER BY id) FROM docstore.changes('sub')}),
 	'changed gone- new', 'the same in the copy');
 is(copied(q{SELECT count(*) FROM docstore.changes('sub') JOIN things USING (id, etag)}), '2', 'with the etags of the copies');
-copied(q{SELECT docstore.advance('sub', max(etag)) FROM docstore.changes('sub'); INSERT INTO things VALUES ('later', '1')});
+copied(q{SELECT docstore.advance_consumer('sub', max(etag)) FROM docstore.changes('sub'); INSERT INTO things VALUES ('later', '1')});
 is(copied(q{SELECT string_agg(id, ' ') FROM docstore.changes('sub')}), 'later', 'each goes on by itself');
 is(changes('sub'), $pending, 'the template, too');
 $node->safe_psql('postgres', 'DROP DATABASE copied');
@@ -164,7 +164,7 @@ sql(q{SELECT docstore.drop_collection('things', cascade => true)});
 # ---- a random history ----
 
 # Writers with pauses between their etags and their commits; savepoints, rollbacks, prepared transactions, TRUNCATE.
-# Each writes down, in the same transaction, what it did.  A subscriber copies the documents to a table.
+# Each writes down, in the same transaction, what it did.  A consumer copies the documents to a table.
 sql(q{
 	SELECT docstore.create_collection('docs');
 	CREATE TABLE history (id text, etag bigint, doc jsonb);
@@ -222,12 +222,12 @@ sql(q{
 			last := c.etag;
 			n := n + 1;
 		END LOOP;
-		PERFORM docstore.advance(sub, last);
+		PERFORM docstore.advance_consumer(sub, last);
 	END $$;
 	CREATE TABLE consumed (sub text, etag bigint, id text, deleted boolean, doc jsonb, PRIMARY KEY (sub, etag));
 	CREATE TABLE copy_a (id text COLLATE "C" PRIMARY KEY, etag bigint, doc jsonb);
 	CREATE TABLE copy_b (LIKE copy_a INCLUDING ALL);
-	SELECT docstore.create_subscription('a', '{docs}');
+	SELECT docstore.create_consumer('a', '{docs}');
 
 	CREATE PROCEDURE follow(sub text) LANGUAGE plpgsql AS $$
 	DECLARE n int;
@@ -282,10 +282,10 @@ for my $round (1 .. 4)
 		background('pgbench', '-n', '-c', 8, '-j', 2, '-T', 3, '--max-tries=1000', '-f', $script, $node->connstr('postgres')),
 		follower('a'));
 
-	# Halfway through everything a second subscriber comes, who begins with what is there.
+	# Halfway through everything a second consumer comes, who begins with what is there.
 	if ($round == 2)
 	{
-		sql(q{SELECT docstore.create_subscription('b', '{docs}')});
+		sql(q{SELECT docstore.create_consumer('b', '{docs}')});
 		sql(q{INSERT INTO copy_b SELECT id, etag, doc FROM docs});
 	}
 	push @runs, follower('b') if $round >= 2;
@@ -304,7 +304,7 @@ for my $round (1 .. 4)
 		sql(q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'CALL follow%' AND pid <> pg_backend_pid()});
 		$_->{handle}->finish for @runs;
 	}
-	# What is still prepared is decided one way or the other, while the subscribers go on.
+	# What is still prepared is decided one way or the other, while the consumers go on.
 	for my $gid (split /\n/, sql('SELECT gid FROM pg_prepared_xacts'))
 	{
 		sql("CALL copy('a', NULL)");
@@ -315,7 +315,7 @@ for my $sub ('a', 'b')
 {
 	while (sql("CALL copy('$sub', NULL)") > 0) { }
 	is(sql("SELECT count(*) FROM docs FULL JOIN copy_$sub AS c USING (id) WHERE docs.etag IS DISTINCT FROM c.etag OR docs.doc IS DISTINCT FROM c.doc"),
-		'0', "subscriber $sub has what the collection has");
+		'0', "consumer $sub has what the collection has");
 }
 cmp_ok(sql(q{SELECT count(*) FROM consumed}), '>', 1000, 'there was something to do');
 is(sql(q{SELECT count(*) FROM consumed AS c WHERE NOT deleted AND NOT EXISTS

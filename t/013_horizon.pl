@@ -23,7 +23,7 @@ synchronous_commit = local
 sub begin { sql('CHECKPOINT') }
 sub sql { return $node->safe_psql('postgres', $_[0]) }
 sub changes { return sql(q{SELECT string_agg(id || CASE WHEN deleted THEN '-' ELSE '' END, ' ' ORDER BY etag) FROM docstore.changes('sub')}) }
-sub done { sql(q{SELECT docstore.advance('sub', max(etag)) FROM docstore.changes('sub')}) }
+sub done { sql(q{SELECT docstore.advance_consumer('sub', max(etag)) FROM docstore.changes('sub')}) }
 sub crash
 {
 	$node->stop('immediate');
@@ -51,8 +51,8 @@ sub let_go
 sub refused
 {
 	my ($name) = @_;
-	my ($status, $out, $err) = $node->psql('postgres', q{SELECT docstore.advance('sub', etag) FROM things WHERE id = 'late'});
-	like($err, qr/cannot advance subscription "sub"/, $name);
+	my ($status, $out, $err) = $node->psql('postgres', q{SELECT docstore.advance_consumer('sub', etag) FROM things WHERE id = 'late'});
+	like($err, qr/cannot advance consumer "sub"/, $name);
 }
 
 $node->start;
@@ -60,7 +60,7 @@ begin();
 sql(q{
 	CREATE EXTENSION docstore;
 	SELECT docstore.create_collection('things');
-	SELECT docstore.create_subscription('sub', '{things}');
+	SELECT docstore.create_consumer('sub', '{things}');
 });
 
 # ---- COMMIT ----
@@ -144,7 +144,7 @@ $node->safe_psql('postgres', 'CREATE DATABASE other');
 $node->safe_psql('other', q{
 	CREATE EXTENSION docstore;
 	SELECT docstore.create_collection('things');
-	SELECT docstore.create_subscription('sub', '{things}')});
+	SELECT docstore.create_consumer('sub', '{things}')});
 $node->safe_psql('other', q{BEGIN; INSERT INTO things VALUES ('early', '1'); PREPARE TRANSACTION 'other'});
 sql(q{BEGIN; INSERT INTO things VALUES ('first', '1'); PREPARE TRANSACTION 'this'});
 sql(q{INSERT INTO things VALUES ('late', '1')});

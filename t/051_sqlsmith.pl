@@ -67,7 +67,7 @@ my $log = slurp_file($node->logfile);
 unlike($log, qr/terminated by signal|PANIC|TRAP/, 'no process crashed');
 my @internal = grep { /^client backend ERROR/ && /lsm_|docstore|is damaged|too old to look up|could not find the junk|tuple concurrently/ } split /\n/, $log;
 # What the wrapper says to a user is not internal.
-@internal = grep { !/collection|view|subscription|foreign table|permission denied|document/ } @internal;
+@internal = grep { !/collection|view|consumer|foreign table|permission denied|document/ } @internal;
 is("@internal", '', 'no internal error of ours');
 cmp_ok(scalar(() = $log =~ /client backend ERROR/g), '<', 0.9 * $queries * @seeds, 'and many of the queries ran');
 is($node->safe_psql('postgres', 'SELECT pg_postmaster_start_time()'), $started, 'the server did not start again');
