@@ -53,6 +53,17 @@
 #define ATT_LINK_CONSUMER 3
 #define NATTS_LINK 3
 
+bool
+docstore_name_in(const List *names, const char *name)
+{
+	ListCell *lc;
+
+	foreach (lc, names)
+		if (strcmp(lfirst(lc), name) == 0)
+			return true;
+	return false;
+}
+
 const char *
 docstore_consumer_kind_name(DocConsumerKind kind)
 {
@@ -312,6 +323,37 @@ purge(const char *name, uint64 most, bool always)
 	docstore_feed_purge(collection.storage, most, always);
 }
 
+static void
+add_links(DocConsumerKind kind, const char *name, List *collections)
+{
+	Relation rel = open_links(RowExclusiveLock);
+	bool nulls[NATTS_LINK] = {false};
+	Datum values[NATTS_LINK];
+	ListCell *lc;
+
+	foreach (lc, collections)
+	{
+		values[ATT_LINK_COLLECTION - 1] = CStringGetTextDatum(lfirst(lc));
+		values[ATT_LINK_KIND - 1] = CharGetDatum((char) kind);
+		values[ATT_LINK_CONSUMER - 1] = CStringGetTextDatum(name);
+		CatalogTupleInsert(rel, heap_form_tuple(RelationGetDescr(rel), values, nulls));
+	}
+	table_close(rel, NoLock);
+}
+
+static void
+delete_links(DocConsumerKind kind, const char *name)
+{
+	Relation rel = open_links(RowExclusiveLock);
+	SysScanDesc scan = scan_links(rel, kind, name);
+	HeapTuple tuple;
+
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+		CatalogTupleDelete(rel, &tuple->t_self);
+	systable_endscan(scan);
+	table_close(rel, NoLock);
+}
+
 void
 docstore_consumer_create(DocConsumerKind kind, const char *name, Oid owner, List *collections)
 {
@@ -319,7 +361,6 @@ docstore_consumer_create(DocConsumerKind kind, const char *name, Oid owner, List
 	Datum values[NATTS];
 	bool nulls[NATTS] = {false};
 	Relation rel;
-	ListCell *lc;
 
 	list_sort(sorted, by_text);
 	lock_consumer(kind, name);
@@ -338,15 +379,7 @@ docstore_consumer_create(DocConsumerKind kind, const char *name, Oid owner, List
 	CatalogTupleInsert(rel, heap_form_tuple(RelationGetDescr(rel), values, nulls));
 	table_close(rel, NoLock);
 
-	rel = open_links(RowExclusiveLock);
-	foreach (lc, sorted)
-	{
-		values[ATT_LINK_COLLECTION - 1] = CStringGetTextDatum(lfirst(lc));
-		values[ATT_LINK_KIND - 1] = CharGetDatum((char) kind);
-		values[ATT_LINK_CONSUMER - 1] = CStringGetTextDatum(name);
-		CatalogTupleInsert(rel, heap_form_tuple(RelationGetDescr(rel), values, nulls));
-	}
-	table_close(rel, NoLock);
+	add_links(kind, name, sorted);
 	docstore_collections_changed();
 	docstore_owner_added(owner);
 }
@@ -372,17 +405,42 @@ docstore_consumer_drop(DocConsumerKind kind, const char *name)
 	systable_endscan(scan);
 	table_close(rel, NoLock);
 
-	rel = open_links(RowExclusiveLock);
-	scan = scan_links(rel, kind, name);
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-		CatalogTupleDelete(rel, &tuple->t_self);
-	systable_endscan(scan);
-	table_close(rel, NoLock);
+	delete_links(kind, name);
 	docstore_collections_changed();
 
 	foreach (lc, consumer->collections)
 		purge(lfirst(lc), last, true);
 	return true;
+}
+
+uint64
+docstore_consumer_set_collections(DocConsumer *consumer, List *collections)
+{
+	List *sorted = list_copy(collections);
+	List *changed = NIL;
+	uint64 last;
+	ListCell *lc;
+
+	foreach (lc, consumer->collections)
+		if (!docstore_name_in(collections, lfirst(lc)))
+			changed = lappend(changed, lfirst(lc));
+	foreach (lc, collections)
+		if (!docstore_name_in(consumer->collections, lfirst(lc)))
+			changed = lappend(changed, lfirst(lc));
+	list_sort(sorted, by_text);
+	list_sort(changed, by_text);
+	last = lock_collections(changed);
+	delete_links(consumer->kind, consumer->name);
+	CommandCounterIncrement();
+	add_links(consumer->kind, consumer->name, sorted);
+	docstore_collections_changed();
+	CommandCounterIncrement();
+
+	foreach (lc, consumer->collections)
+		if (!docstore_name_in(sorted, lfirst(lc)))
+			purge(lfirst(lc), last, true);
+	consumer->collections = sorted;
+	return last;
 }
 
 /* Opens a consumer's row, which is locked. */

@@ -29,6 +29,8 @@ typedef enum DocConsumerKind
 	DOC_CONSUMER_REPLICATION = 'r'
 } DocConsumerKind;
 
+/* Is it in a List of char *? */
+extern bool docstore_name_in(const List *names, const char *name);
 /* "view" and so on, for messages. */
 extern const char *docstore_consumer_kind_name(DocConsumerKind kind);
 
@@ -49,6 +51,13 @@ typedef struct DocConsumer
 extern void docstore_consumer_create(DocConsumerKind kind, const char *name, Oid owner, List *collections);
 /* False if there is none. */
 extern bool docstore_consumer_drop(DocConsumerKind kind, const char *name);
+/*
+ * Other collections from now on, for a consumer that this transaction has locked:
+ * of those that are new to it changes are recorded as for a new consumer.  Returns
+ * the highest etag given out when they were locked: what they had up to that is
+ * visible to every snapshot taken after the commit.
+ */
+extern uint64 docstore_consumer_set_collections(DocConsumer *consumer, List *collections);
 /* A view's replacement takes the place of the view's registration, which is dropped. */
 extern void docstore_consumer_take_place(const char *view);
 /* docstore_owners_changed is the caller's to call, as after docstore_consumer_drop. */

@@ -165,20 +165,92 @@ create(const char *name, const char *json, Oid owner)
 	definition = check(name, json, owner);
 	docstore_consumer_create(DOC_CONSUMER_REPLICATION, name, owner, definition->collections);
 	/* The rows may be in the dump, too. */
-	repl_state_create(name, !check_function_bodies);
+	repl_state_create(name, !check_function_bodies, definition->collections,
+					  docstore_consumer_get(DOC_CONSUMER_REPLICATION, name, false)->position);
 }
 
-static bool
-same_names(List *a, List *b)
+/* Those of a that are not in b. */
+static List *
+without(List *a, List *b)
+{
+	List *names = NIL;
+	ListCell *lc;
+
+	foreach (lc, a)
+		if (!docstore_name_in(b, lfirst(lc)))
+			names = lappend(names, lfirst(lc));
+	return names;
+}
+
+/* Rows of collections that leave are deleted, but for those of tables that rows are only inserted into. */
+static void
+empty_removed(const char *name, const char *json, Oid owner, List *removed, const ReplState *state)
+{
+	ReplApply *apply = repl_apply_new(json, owner);
+	int n = list_length(repl_apply_tables(apply));
+	ReplCounts counts = {palloc0(n * sizeof(int64)), palloc0(n * sizeof(int64))};
+	ListCell *lc;
+
+	foreach (lc, removed)
+	{
+		ErrorData *fault = repl_apply_empty(apply, lfirst(lc), false, &counts);
+
+		if (fault != NULL)
+			ReThrowError(fault);
+		repl_errors_forget(name, lfirst(lc));
+	}
+	repl_state_write(name, state, repl_apply_names(apply), &counts);
+	repl_apply_free(apply);
+}
+
+/* Rows that do not say whose they are would not be found again among those of others. */
+static void
+check_nameless(const char *name, const char *old_json, List *stay)
 {
 	ListCell *lc;
 
-	if (list_length(a) != list_length(b))
-		return false;
-	foreach (lc, a)
-		if (strcmp(lfirst(lc), list_nth(b, foreach_current_index(lc))) != 0)
-			return false;
-	return true;
+	foreach (lc, repl_definition_parse(old_json)->tables)
+		if (stay != NIL && ((ReplTable *) lfirst(lc))->collection == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("cannot add collections to replication \"%s\"", name),
+					 errdetail("Rows of table %s do not say of which collection they are.", ((ReplTable *) lfirst(lc))->table),
+					 errhint("Drop it with its rows, and create it again with a column for the collection's name.")));
+}
+
+static void
+set_collections(DocConsumer *consumer, const char *old_json, List *collections)
+{
+	List *added = without(collections, consumer->collections);
+	List *removed = without(consumer->collections, collections);
+	ReplState state;
+	bool found = repl_state_read(consumer->name, &state);
+	List *to_scan;
+	uint64 last;
+
+	if (!found)
+		elog(ERROR, "replication \"%s\" has no state", consumer->name);
+	if (added == NIL && removed == NIL)
+		return;
+	/* What is left of a scan ends at another etag than theirs. */
+	if (added != NIL && state.to_scan != NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cannot add collections to replication \"%s\" while it is starting", consumer->name),
+				 errhint("Wait until its state in docstore.replication_status is \"following\".")));
+	if (added != NIL)
+		check_nameless(consumer->name, old_json, without(consumer->collections, removed));
+	last = docstore_consumer_set_collections(consumer, collections);
+	to_scan = without(state.to_scan, removed);
+	if (list_length(to_scan) != list_length(state.to_scan))
+		state.next_id = NULL;
+	state.to_scan = list_concat(to_scan, added);
+	if (added != NIL)
+		state.scan_to = last;
+	if (removed != NIL)
+		empty_removed(consumer->name, old_json, consumer->owner, removed, &state);
+	else
+		repl_state_write(consumer->name, &state, NIL, NULL);
 }
 
 static void
@@ -191,11 +263,8 @@ replace(const char *name, const char *old_json, const char *json, Oid owner)
 	/* Another owner's rights are looked at when it runs: REASSIGN OWNED gives the collections later. */
 	if (strcmp(json, old_json) == 0)
 		check_role(owner);
-	else if (!same_names(consumer->collections, check(name, json, owner)->collections))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("the collections of a replication cannot be changed"),
-				 errhint("Drop replication \"%s\" and create it again.", name)));
+	else
+		set_collections(consumer, old_json, check(name, json, owner)->collections);
 	if (owner != consumer->owner)
 	{
 		docstore_owner_added(owner);
@@ -309,7 +378,7 @@ repl_define_init(void)
 /* ---- functions ---- */
 
 /* Locked, for its owner; then the replicator is between two batches, and looks after commit. */
-static void
+static DocConsumer *
 take(const char *name, ReplState *state)
 {
 	DocConsumer *consumer = docstore_consumer_get(DOC_CONSUMER_REPLICATION, name, true);
@@ -321,6 +390,7 @@ take(const char *name, ReplState *state)
 				 errhint("See docstore.replications, or make it with docstore.create_replication.")));
 	check_role(consumer->owner);
 	changed_in_xact = true;
+	return consumer;
 }
 
 /* docstore.replace_replication(name text, collections text[], tables json, on_error text) */
@@ -332,7 +402,7 @@ docstore_replace_replication(PG_FUNCTION_ARGS)
 	ReplState state;
 
 	PreventCommandIfReadOnly("docstore.replace_replication()");
-	take(text_to_cstring(PG_GETARG_TEXT_PP(0)), &state);
+	(void) take(text_to_cstring(PG_GETARG_TEXT_PP(0)), &state);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	if (SPI_execute_with_args("UPDATE docstore.replications SET definition = pg_catalog.json_build_object('collections', $2, 'tables', $3, "
@@ -351,7 +421,7 @@ docstore_drop_replication(PG_FUNCTION_ARGS)
 	ReplState state;
 
 	PreventCommandIfReadOnly("docstore.drop_replication()");
-	take(name, &state);
+	(void) take(name, &state);
 	if (PG_GETARG_BOOL(1))
 	{
 		ReplApply *apply = repl_apply_new(state.definition, state.owner);
@@ -376,7 +446,7 @@ docstore_pause_replication(PG_FUNCTION_ARGS)
 	ReplState state;
 
 	PreventCommandIfReadOnly("docstore.pause_replication()");
-	take(name, &state);
+	(void) take(name, &state);
 	execute("UPDATE docstore.replication_state SET paused = $2 <> 0, sqlstate = NULL, reason = NULL WHERE replication = $1", 2,
 			values, SPI_OK_UPDATE);
 	PG_RETURN_VOID();
@@ -387,11 +457,18 @@ Datum
 docstore_reset_replication(PG_FUNCTION_ARGS)
 {
 	char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	DocConsumer *consumer;
 	ReplState state;
 
 	PreventCommandIfReadOnly("docstore.reset_replication()");
-	take(name, &state);
-	repl_state_reset(name, PG_GETARG_BOOL(1));
+	consumer = take(name, &state);
+	/* What the new ones had would be looked for neither by the scan nor in the feed. */
+	if (consumer->position < state.scan_to)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cannot reset replication \"%s\" while collections are being added", name),
+				 errhint("Wait until its state in docstore.replication_status is \"following\".")));
+	repl_state_reset(name, PG_GETARG_BOOL(1), consumer->collections, consumer->position);
 	PG_RETURN_VOID();
 }
 
@@ -406,6 +483,6 @@ docstore_retry_replication(PG_FUNCTION_ARGS)
 		PG_RETURN_NULL();
 	PreventCommandIfReadOnly("docstore.retry_replication()");
 	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	take(name, &state);
+	(void) take(name, &state);
 	PG_RETURN_INT64((int64) repl_errors_hurry(name, PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1))));
 }

@@ -100,6 +100,34 @@ result_text(Statement *statement, uint64 row, int column)
 }
 
 static void
+arg_names(Statement *statement, List *names)
+{
+	Datum *datums = palloc((list_length(names) + 1) * sizeof(Datum));
+	ListCell *lc;
+
+	foreach (lc, names)
+		datums[foreach_current_index(lc)] = CStringGetTextDatum(lfirst(lc));
+	arg(statement, TEXTARRAYOID, PointerGetDatum(construct_array(datums, list_length(names), TEXTOID, -1, false, TYPALIGN_INT)));
+}
+
+/* In the caller's context. */
+static List *
+result_names(Statement *statement, uint64 row, int column)
+{
+	MemoryContext old = MemoryContextSwitchTo(statement->context);
+	List *names = NIL;
+	bool isnull;
+	Datum *datums;
+	int n;
+
+	deconstruct_array(DatumGetArrayTypePCopy(result(row, column, &isnull)), TEXTOID, -1, false, TYPALIGN_INT, &datums, NULL, &n);
+	for (int i = 0; i < n; i++)
+		names = lappend(names, TextDatumGetCString(datums[i]));
+	MemoryContextSwitchTo(old);
+	return names;
+}
+
+static void
 run_for(const char *sql, const char *name)
 {
 	Statement statement;
@@ -113,14 +141,16 @@ run_for(const char *sql, const char *name)
 /* ---- the state ---- */
 
 void
-repl_state_create(const char *name, bool paused)
+repl_state_create(const char *name, bool paused, List *collections, uint64 position)
 {
 	Statement statement;
 
 	begin(&statement);
 	arg_text(&statement, name);
 	arg(&statement, BOOLOID, BoolGetDatum(paused));
-	(void) run(&statement, "INSERT INTO docstore.replication_state (replication, paused) VALUES ($1, $2)");
+	arg_names(&statement, collections);
+	arg(&statement, INT8OID, Int64GetDatum((int64) position));
+	(void) run(&statement, "INSERT INTO docstore.replication_state (replication, paused, to_scan, scan_to) VALUES ($1, $2, $3, $4)");
 	end(&statement);
 }
 
@@ -132,7 +162,7 @@ repl_state_drop(const char *name)
 }
 
 void
-repl_state_reset(const char *name, bool emptying)
+repl_state_reset(const char *name, bool emptying, List *collections, uint64 position)
 {
 	Statement statement;
 
@@ -140,7 +170,9 @@ repl_state_reset(const char *name, bool emptying)
 	begin(&statement);
 	arg_text(&statement, name);
 	arg(&statement, BOOLOID, BoolGetDatum(emptying));
-	(void) run(&statement, "UPDATE docstore.replication_state SET emptying = $2, next_collection = 0, next_id = NULL, documents = 0, "
+	arg_names(&statement, collections);
+	arg(&statement, INT8OID, Int64GetDatum((int64) position));
+	(void) run(&statement, "UPDATE docstore.replication_state SET emptying = $2, to_scan = $3, next_id = NULL, scan_to = $4, documents = 0, "
 						   "sqlstate = NULL, reason = NULL WHERE replication = $1");
 	end(&statement);
 }
@@ -154,8 +186,8 @@ repl_state_read(const char *name, ReplState *state)
 
 	begin(&statement);
 	arg_text(&statement, name);
-	found = run(&statement, "SELECT r.definition::text, r.owner::oid, s.paused, s.emptying, s.reason IS NOT NULL, s.next_collection, "
-							"s.next_id, s.documents FROM docstore.replication_state s JOIN docstore.replications r ON r.name = s.replication "
+	found = run(&statement, "SELECT r.definition::text, r.owner::oid, s.paused, s.emptying, s.reason IS NOT NULL, s.to_scan, "
+							"s.next_id, s.documents, s.scan_to FROM docstore.replication_state s JOIN docstore.replications r ON r.name = s.replication "
 							"WHERE s.replication = $1") > 0;
 	if (found)
 	{
@@ -164,9 +196,10 @@ repl_state_read(const char *name, ReplState *state)
 		state->paused = DatumGetBool(result(0, 3, &isnull));
 		state->emptying = DatumGetBool(result(0, 4, &isnull));
 		state->failed = DatumGetBool(result(0, 5, &isnull));
-		state->next_collection = DatumGetInt32(result(0, 6, &isnull));
+		state->to_scan = result_names(&statement, 0, 6);
 		state->next_id = result_text(&statement, 0, 7);
 		state->documents = DatumGetInt64(result(0, 8, &isnull));
+		state->scan_to = (uint64) DatumGetInt64(result(0, 9, &isnull));
 	}
 	end(&statement);
 	return found;
@@ -181,10 +214,11 @@ repl_state_write(const char *name, const ReplState *state, List *tables, const R
 	begin(&statement);
 	arg_text(&statement, name);
 	arg(&statement, BOOLOID, BoolGetDatum(state->emptying));
-	arg(&statement, INT4OID, Int32GetDatum(state->next_collection));
+	arg_names(&statement, state->to_scan);
 	arg_text(&statement, state->next_id);
 	arg(&statement, INT8OID, Int64GetDatum(state->documents));
-	(void) run(&statement, "UPDATE docstore.replication_state SET emptying = $2, next_collection = $3, next_id = $4, documents = $5, "
+	arg(&statement, INT8OID, Int64GetDatum((int64) state->scan_to));
+	(void) run(&statement, "UPDATE docstore.replication_state SET emptying = $2, to_scan = $3, next_id = $4, documents = $5, scan_to = $6, "
 						   "sqlstate = NULL, reason = NULL, updated = clock_timestamp() WHERE replication = $1");
 	foreach (lc, tables)
 	{

@@ -21,16 +21,17 @@ typedef struct ReplState
 	bool paused;         /* by a user */
 	bool emptying;       /* first all rows are to be taken away */
 	bool failed;         /* there is a reason why it does not go on */
-	int next_collection; /* the scan goes on here ...; -1: it is done */
-	char *next_id;       /* ... behind this id; NULL: at its beginning */
+	List *to_scan;       /* collections (char *) that are to be read; the first one */
+	char *next_id;       /* ... behind this id; NULL: from its beginning */
+	uint64 scan_to;      /* versions up to this etag, once the position is not before it: the feed brings the others */
 	int64 documents;     /* scanned so far */
 } ReplState;
 
-/* A new one, that begins with a scan. */
-extern void repl_state_create(const char *name, bool paused);
+/* A new one, that begins with a scan of these collections up to its consumer's position. */
+extern void repl_state_create(const char *name, bool paused, List *collections, uint64 position);
 extern void repl_state_drop(const char *name);
-/* Begins anew with a scan; errors are forgotten. */
-extern void repl_state_reset(const char *name, bool emptying);
+/* Begins anew with a scan, likewise; errors are forgotten. */
+extern void repl_state_reset(const char *name, bool emptying, List *collections, uint64 position);
 /* False if there is no such replication. */
 extern bool repl_state_read(const char *name, ReplState *state);
 /* Where it is; adds rows to the counts of the tables of those names.  It is not failed then. */

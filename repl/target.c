@@ -31,6 +31,7 @@
 #include "utils/ruleutils.h"
 #include "utils/syscache.h"
 
+#include "fdw/consumer.h"
 #include "store/compat.h"
 #include "view/batch.h"
 #include "view/check.h"
@@ -283,17 +284,6 @@ append_same(StringInfo text, Relation rel, const ReplTable *table, List *match)
 		appendStringInfo(text, " AND t.%s = %s", quote_identifier(lfirst(lc)), stored(rel, lfirst(lc)));
 }
 
-static bool
-is_in(List *names, const char *name)
-{
-	ListCell *lc;
-
-	foreach (lc, names)
-		if (strcmp(lfirst(lc), name) == 0)
-			return true;
-	return false;
-}
-
 /* UPDATE of the columns that are not matched by; NULL if there are none. */
 static char *
 update_statement(Relation rel, const ReplTarget *target, const ViewShape *shape, List *match)
@@ -312,7 +302,7 @@ update_statement(Relation rel, const ReplTarget *target, const ViewShape *shape,
 		const char *name = shape->columns[i].name;
 		const char *bpchar = getBaseType(find_column(rel, name)->atttypid) == BPCHAROID ? "::pg_catalog.text" : "";
 
-		if (is_in(match, name))
+		if (docstore_name_in(match, name))
 			continue;
 		appendStringInfo(&text, "%s %s = n.%s", n > 0 ? "," : "", quote_identifier(name), quote_identifier(name));
 		appendStringInfo(&old, "%st.%s%s", n > 0 ? ", " : "", quote_identifier(name), bpchar);

@@ -59,7 +59,7 @@ is_done(const char *name, uint64 target)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("replication \"%s\" is %s", name, state.paused ? "paused" : "stopped"),
 				 errhint("See docstore.replication_status.")));
-	return !state.emptying && state.next_collection < 0 && has_caught_up(consumer, target);
+	return !state.emptying && state.to_scan == NIL && has_caught_up(consumer, target);
 }
 
 /* docstore.wait_for_replication(name text, timeout interval) */

@@ -304,8 +304,9 @@ CREATE TABLE docstore.replication_state (
 	replication text COLLATE "C" PRIMARY KEY,
 	paused boolean NOT NULL,
 	emptying boolean NOT NULL DEFAULT false,
-	next_collection integer NOT NULL DEFAULT 0,
-	next_id text COLLATE "C",
+	to_scan text[] NOT NULL,  -- collections whose documents are to be read; the first one
+	next_id text COLLATE "C", -- behind this id
+	scan_to bigint NOT NULL,  -- ... up to this etag, once the position is not before it
 	documents bigint NOT NULL DEFAULT 0,
 	sqlstate text,
 	reason text,
@@ -355,7 +356,8 @@ LANGUAGE sql BEGIN ATOMIC
 	VALUES ($1, json_build_object('collections', $2, 'tables', $3, 'on_error', $4));
 END;
 
--- Another definition takes effect with the next change; the position stays.
+-- Another definition takes effect with the next change; the position stays.  Collections that come to it are read whole; rows of
+-- those that leave it are deleted.
 CREATE FUNCTION docstore.replace_replication(name text, collections text[], tables json, on_error text DEFAULT 'skip') RETURNS void
 AS 'MODULE_PATHNAME', 'docstore_replace_replication' LANGUAGE C STRICT;
 
@@ -390,7 +392,7 @@ AS 'MODULE_PATHNAME', 'docstore_preview_replication' LANGUAGE C STRICT;
 CREATE VIEW docstore.replication_status AS
 SELECT r.name, r.owner,
 	CASE WHEN s.paused THEN 'paused' WHEN s.reason IS NOT NULL THEN 'stopped'
-		WHEN s.emptying OR s.next_collection >= 0 THEN 'starting' ELSE 'following' END AS state,
+		WHEN s.emptying OR s.to_scan <> '{}' THEN 'starting' ELSE 'following' END AS state,
 	c.position,                        -- every change up to this etag is in the tables, or failed
 	s.documents AS documents_scanned,  -- while starting
 	(SELECT count(*) FROM docstore.replication_error e WHERE e.replication = r.name) AS errors,

@@ -172,6 +172,62 @@ TRUNCATE returns;
 INSERT INTO returns VALUES ('y', '[5]');
 SELECT docstore.wait_for_replication('both');
 SELECT * FROM shop.things ORDER BY 1, 2;
+-- Of a collection that leaves, rows are deleted; one that comes is read whole, and then followed.
+INSERT INTO returns VALUES ('x', '[6]');
+SELECT docstore.wait_for_replication('both');
+SELECT docstore.replace_replication('both', '{orders}', definition->'tables') FROM docstore.replications;
+SELECT * FROM shop.things ORDER BY 1, 2;
+INSERT INTO returns VALUES ('w', '[7, 8]');
+DELETE FROM orders WHERE id = 'y';
+SELECT docstore.replace_replication('both', '{returns,orders}', definition->'tables') FROM docstore.replications;
+SELECT docstore.wait_for_replication('both');
+INSERT INTO returns VALUES ('v', '[9]');
+SELECT docstore.wait_for_replication('both');
+SELECT * FROM shop.things ORDER BY 1, 2;
+SELECT * FROM shop.parts ORDER BY 1, 2, 3;
+SELECT name, kind, collections, changes_behind FROM docstore.consumers ORDER BY 1;
+BEGIN;
+SELECT docstore.replace_replication('both', '{returns}', definition->'tables') FROM docstore.replications;
+ROLLBACK;
+SELECT count(*) FROM shop.things;
+-- That needs a column that says whose a row is.
+CREATE TABLE shop.plain (id text PRIMARY KEY, doc text);
+SELECT docstore.create_replication('plain', '{orders}', '[{"table": "shop.plain", "key": "id", "select": "SELECT doc::text AS doc FROM docs"}]');
+SELECT docstore.wait_for_replication('plain');
+SELECT docstore.replace_replication('plain', '{returns,orders}', definition->'tables') FROM docstore.replications WHERE name = 'plain';
+ALTER TABLE shop.plain ADD source text;
+SELECT docstore.replace_replication('plain', '{returns,orders}', '[{"table": "shop.plain", "key": "id", "collection": "source", "select": "SELECT doc::text AS doc FROM docs"}]');
+-- Another collection in place of the first takes its rows' place.
+SELECT docstore.replace_replication('plain', '{returns}', definition->'tables') FROM docstore.replications WHERE name = 'plain';
+SELECT docstore.wait_for_replication('plain');
+SELECT id, doc FROM shop.plain ORDER BY 1;
+
+-- Without a column, or the table, it stops with the reason, and goes on when that is mended: no document is passed over.
+ALTER TABLE shop.plain RENAME doc TO text;
+INSERT INTO returns VALUES ('u', '[10]');
+DO $$ BEGIN
+	WHILE (SELECT state FROM docstore.replication_status WHERE name = 'plain') <> 'stopped' LOOP
+		PERFORM pg_sleep(0.01);
+	END LOOP;
+END $$;
+SELECT sqlstate, errors FROM docstore.replication_status WHERE name = 'plain';
+ALTER TABLE shop.plain RENAME text TO doc;
+SELECT docstore.resume_replication('plain');
+SELECT docstore.wait_for_replication('plain');
+ALTER TABLE shop.plain RENAME TO elsewhere;
+DELETE FROM returns WHERE id = 'u';
+DO $$ BEGIN
+	WHILE (SELECT state FROM docstore.replication_status WHERE name = 'plain') <> 'stopped' LOOP
+		PERFORM pg_sleep(0.01);
+	END LOOP;
+END $$;
+SELECT sqlstate, reason, errors FROM docstore.replication_status WHERE name = 'plain';
+ALTER TABLE shop.elsewhere RENAME TO plain;
+SELECT docstore.resume_replication('plain');
+SELECT docstore.wait_for_replication('plain');
+SELECT id, doc FROM shop.plain ORDER BY 1;
+SELECT docstore.drop_replication('plain', remove_rows => true);
+SELECT count(*) FROM shop.plain;
 SELECT docstore.drop_collection('returns');
 SELECT docstore.drop_collection('returns', cascade => true);
 SELECT name FROM docstore.replications;

@@ -8,7 +8,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use IPC::Run qw(start);
 
-my $rounds = $ENV{DOCSTORE_REPLICATION_ROUNDS} || 8;
+my $rounds = $ENV{DOCSTORE_REPLICATION_ROUNDS} || 10;
 my $seed = $ENV{DOCSTORE_SEED} || time;
 srand($seed);
 note("DOCSTORE_SEED=$seed DOCSTORE_REPLICATION_ROUNDS=$rounds");
@@ -172,6 +172,9 @@ my @disturbances = (
 	[ 'definitions are stored again' => sub {
 		sql('SELECT docstore.replace_replication($r$family$r$, $r${a}$r$, $r$' . family() . '$r$)');
 		sql('SELECT docstore.replace_replication($r$merged$r$, $r${b,a}$r$, $r$' . merged() . '$r$)'); } ],
+	[ 'a collection leaves and comes back' => sub {
+		sql('SELECT docstore.replace_replication($r$merged$r$, $r${a}$r$, $r$' . merged() . '$r$)');
+		sql('SELECT docstore.replace_replication($r$merged$r$, $r${a,b}$r$, $r$' . merged() . '$r$)'); } ],
 	[ 'a pause' => sub {
 		sql("SELECT docstore.pause_replication('$_')") for ('family', 'merged');
 		select(undef, undef, undef, 0.5);

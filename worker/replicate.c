@@ -9,7 +9,8 @@
  * What was there when the replication was made, or reset, is scanned first,
  * collection by collection in the order of ids.  The position stands still
  * meanwhile, and the scan passes over documents that are newer: those the feed
- * brings afterwards.  So nothing comes twice, and nothing newer than the position
+ * brings afterwards.  Collections that are added later are scanned likewise, when the
+ * position has reached the etag from which on their changes are recorded.  So nothing comes twice, and nothing newer than the position
  * enters.  For the same reason a document that failed is tried again only while
  * its newest version is the one that failed.
  *
@@ -113,6 +114,18 @@ add_document(Batch *batch, int collection, LsmSlice id, uint64 etag, LsmSlice va
 	batch->bytes += sizeof(ViewDocument) + id.len + value.len;
 }
 
+/* Its place; -1 if it is not there. */
+static int
+find_collection(const Batch *batch, const char *name)
+{
+	ListCell *lc;
+
+	foreach (lc, batch->consumer->collections)
+		if (strcmp(lfirst(lc), name) == 0)
+			return foreach_current_index(lc);
+	return -1;
+}
+
 /* The next documents of a collection; true if it is at its end. */
 static bool
 scan_collection(Batch *batch, int collection)
@@ -146,7 +159,7 @@ scan_collection(Batch *batch, int collection)
 		if (from_id == NULL || lsm_slice_compare(id, lsm_slice(from_id, strlen(from_id))) != 0)
 		{
 			document_key_init(&last, storage, id.data, id.len);
-			if (at->version.seq <= batch->consumer->position)
+			if (at->version.seq <= batch->state.scan_to)
 				add_document(batch, collection, id, at->version.seq, at->value);
 			batch->state.documents++;
 		}
@@ -172,14 +185,15 @@ scan(Batch *batch)
 {
 	ReplState *state = &batch->state;
 
-	while (state->next_collection < list_length(batch->consumer->collections) && !is_full(batch))
-		if (scan_collection(batch, state->next_collection))
-		{
-			state->next_collection++;
-			state->next_id = NULL;
-		}
-	if (state->next_collection == list_length(batch->consumer->collections))
-		state->next_collection = -1;
+	while (state->to_scan != NIL && !is_full(batch))
+	{
+		int collection = find_collection(batch, linitial(state->to_scan));
+
+		if (collection >= 0 && !scan_collection(batch, collection))
+			continue;
+		state->to_scan = list_delete_first(state->to_scan);
+		state->next_id = NULL;
+	}
 	batch->changed = true;
 }
 
@@ -229,12 +243,8 @@ add_failed(Batch *batch, const ReplFailed *failed)
 	LsmError err;
 	LsmRead read;
 	DocumentKey key;
-	ListCell *lc;
-	int collection = -1;
+	int collection = find_collection(batch, failed->collection);
 
-	foreach (lc, batch->consumer->collections)
-		if (strcmp(lfirst(lc), failed->collection) == 0)
-			collection = foreach_current_index(lc);
 	if (collection < 0 || batch->storages[collection] == 0)
 		return;
 	document_key_init(&key, batch->storages[collection], failed->id, strlen(failed->id));
@@ -369,10 +379,16 @@ run(Batch *batch)
 		batch->state.emptying = false;
 		batch->changed = true;
 	}
-	if (batch->state.next_collection >= 0)
+	if (batch->state.to_scan == NIL)
+		more = follow(batch);
+	else if (batch->position >= batch->state.scan_to)
 		scan(batch);
 	else
-		more = follow(batch);
+	{
+		/* Collections were added: what the others have comes first, then theirs. */
+		more = follow(batch) || batch->position >= batch->state.scan_to;
+		batch->changed = true;
+	}
 	retry_failed(batch);
 	if (batch->ndocs > 0)
 	{
