@@ -18,13 +18,13 @@ typedef struct ReplState
 {
 	char *definition;
 	Oid owner;
-	bool paused;         /* by a user */
-	bool emptying;       /* first all rows are to be taken away */
-	bool failed;         /* there is a reason why it does not go on */
-	List *to_scan;       /* collections (char *) that are to be read; the first one */
-	char *next_id;       /* ... behind this id; NULL: from its beginning */
-	uint64 scan_to;      /* versions up to this etag, once the position is not before it: the feed brings the others */
-	int64 documents;     /* scanned so far */
+	bool paused;     /* by a user */
+	bool emptying;   /* first all rows are to be taken away */
+	bool failed;     /* there is a reason why it does not go on */
+	List *to_scan;   /* collections (char *) that are to be read; the first one */
+	char *next_id;   /* ... behind this id; NULL: from its beginning */
+	uint64 scan_to;  /* versions up to this etag, once the position is not before it: the feed brings the others */
+	int64 documents; /* scanned so far */
 } ReplState;
 
 /* A new one, that begins with a scan of these collections up to its consumer's position. */
