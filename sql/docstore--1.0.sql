@@ -395,13 +395,15 @@ SELECT r.name, r.owner,
 		WHEN s.emptying OR s.to_scan <> '{}' THEN 'starting' ELSE 'following' END AS state,
 	c.position,                        -- every change up to this etag is in the tables, or failed
 	s.documents AS documents_scanned,  -- while starting
+	n.changes_behind, n.time_behind, n.etags_per_second, -- as docstore.consumers has them
 	(SELECT count(*) FROM docstore.replication_error e WHERE e.replication = r.name) AS errors,
 	(SELECT json_object_agg(n.target, json_build_object('written', n.written, 'deleted', n.deleted) ORDER BY n.target)
 		FROM docstore.replication_count n WHERE n.replication = r.name) AS rows,
 	s.updated,                         -- when the position was moved last
 	s.sqlstate, s.reason               -- why it is stopped
 FROM docstore.replications r JOIN docstore.replication_state s ON s.replication = r.name
-JOIN docstore.consumer c ON c.kind = 'r' AND c.name = r.name;
+JOIN docstore.consumer c ON c.kind = 'r' AND c.name = r.name
+JOIN docstore.consumers n ON n.kind = 'replication' AND n.name = r.name;
 GRANT SELECT ON docstore.replication_status TO PUBLIC;
 
 -- status and maintenance

@@ -103,9 +103,17 @@ TRUNCATE orders;
 INSERT INTO orders VALUES ('q/1', '{"total": 1}');
 SELECT docstore.wait_for_replication('shop');
 SELECT count(*) FROM shop.orders;
+-- It is seen how far it is behind.
+INSERT INTO orders SELECT 'late/' || g, jsonb_build_object('total', g) FROM generate_series(1, 50) AS g;
+DELETE FROM orders WHERE id LIKE 'late/%' AND id NOT LIKE '%5';
+SELECT state, changes_behind, time_behind > '0' AS time FROM docstore.replication_status;
+SELECT kind, changes_behind, estimated_bytes >= 0 AS bytes FROM docstore.consumers WHERE name = 'shop';
 SELECT docstore.resume_replication('shop');
 SELECT docstore.wait_for_replication('shop');
-SELECT * FROM shop.orders ORDER BY 1;
+SELECT order_id, total FROM shop.orders ORDER BY 1;
+SELECT state, changes_behind, etags_per_second > 0 AS rate FROM docstore.replication_status;
+DELETE FROM orders WHERE id LIKE 'late/%';
+SELECT docstore.wait_for_replication('shop');
 
 -- Rows that somebody else took away come back with a reset.
 DELETE FROM shop.orders;
