@@ -199,10 +199,12 @@ CREATE TABLE docstore.view_progress (
 	reductions bigint NOT NULL,
 	results_id bigint NOT NULL,
 	changes bigint NOT NULL,
-	changes_read bigint NOT NULL
+	changes_read bigint NOT NULL,
+	rows_reduced bigint NOT NULL,
+	rate double precision NOT NULL
 ) WITH (fillfactor = 50);
 
--- Documents that are not in a view because its map fails for them.  Written by the indexer only.
+-- Documents that are not in a view because its map fails for them; with an empty collection, groups that its reduce fails for.
 CREATE TABLE docstore.view_error (
 	storage_id bigint NOT NULL,
 	collection text COLLATE "C" NOT NULL,
@@ -211,11 +213,13 @@ CREATE TABLE docstore.view_error (
 	sqlstate text NOT NULL,
 	message text NOT NULL,
 	noticed timestamptz NOT NULL DEFAULT clock_timestamp(),
+	columns jsonb, -- of a group
 	PRIMARY KEY (storage_id, collection, id)
 );
 -- Messages may quote documents: they are for the view's owner.
 CREATE VIEW docstore.view_errors WITH (security_barrier) AS
-SELECT i.view, i.replacing, e.collection, e.id, e.etag, e.sqlstate, e.message, e.noticed
+SELECT i.view, i.replacing, nullif(e.collection, '') AS collection, CASE WHEN e.collection <> '' THEN e.id END AS id, nullif(e.etag, 0) AS etag,
+	e.columns AS "group", e.sqlstate, e.message, e.noticed
 FROM docstore.view_error e JOIN docstore.view_index i USING (storage_id) WHERE pg_has_role(i.owner, 'USAGE');
 GRANT SELECT ON docstore.view_errors TO PUBLIC;
 
@@ -268,6 +272,11 @@ SELECT i.view AS name,
 	p.documents AS documents_scanned,  -- while building
 	CASE WHEN NOT p.built THEN (SELECT sum(c.estimated_documents)::bigint FROM docstore.collections c WHERE c.name = ANY (i.collections)) END
 		AS estimated_documents,        -- the same: of how many
+	round(p.rate) AS rate,             -- documents a second, lately, while there was work; when they are scanned, rows until those are reduced
+	CASE WHEN NOT p.built AND p.rate > 0 THEN clock_timestamp() + make_interval(secs => greatest(0,
+		CASE WHEN p.scanned > 0 THEN p.rows - p.rows_reduced
+			ELSE (SELECT sum(c.estimated_documents) FROM docstore.collections c WHERE c.name = ANY (i.collections)) - p.documents END / p.rate))
+		END AS estimated_end,          -- of scanning, then of reducing
 	b.changes AS changes_behind,       -- when built; at most 10000 are counted
 	clock_timestamp() - b.since AS time_behind,
 	p.changes AS changes_indexed,      -- changed documents that were mapped since it is built ...
@@ -275,7 +284,9 @@ SELECT i.view AS name,
 	p.rows,                            -- that the map returned
 	CASE WHEN i.reduce IS NOT NULL THEN p.groups END AS groups,
 	CASE WHEN i.reduce IS NOT NULL THEN p.reductions END AS reductions, -- blocks and levels that were computed so far
-	(SELECT count(*) FROM docstore.view_error e WHERE e.storage_id = i.storage_id) AS errors,
+	(SELECT count(*) FROM docstore.view_error e WHERE e.storage_id = i.storage_id) AS errors, -- of documents and groups
+	CASE WHEN pg_has_role(i.owner, 'USAGE') THEN
+		(SELECT e.message FROM docstore.view_error e WHERE e.storage_id = i.storage_id ORDER BY e.noticed DESC LIMIT 1) END AS last_error,
 	docstore.view_size(i.storage_id, i.results_id) AS estimated_bytes,
 	p.updated,                         -- when the position was moved last
 	CASE WHEN i.paused THEN 'docstore.pause_view' ELSE coalesce(p.reason, rp.reason) END AS reason, -- why it, or its replacement, is paused

@@ -77,6 +77,15 @@ INSERT INTO fish VALUES ('h', '{"kind": "quick", "g": 2}');
 SELECT docstore.wait_for_view('kinds');
 SELECT kind, id FROM kinds WHERE kind = 'quick';
 SELECT state FROM docstore.view_status WHERE name = 'slow';
+DO $$ BEGIN
+	FOR i IN 1..2000 LOOP
+		EXIT WHEN (SELECT rate > 0 FROM docstore.view_status WHERE name = 'slow');
+		COMMIT;
+		PERFORM pg_sleep(0.01);
+	END LOOP;
+END $$;
+SELECT docstore.pause_view('slow');
+SELECT state, rate > 0 AS rate, estimated_end > now() AS estimate FROM docstore.view_status WHERE name = 'slow';
 SELECT docstore.drop_view(name) FROM docstore.views;
 SELECT docstore.drop_collection('fish');
 SELECT docstore.drop_collection('frogs');

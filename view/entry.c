@@ -288,16 +288,22 @@ view_entry_sqlstate(LsmSlice error)
 	return MAKE_SQLSTATE(state[0], state[1], state[2], state[3], state[4]);
 }
 
+LsmSlice
+view_entry_message(LsmSlice error)
+{
+	(void) take_head(&error);
+	(void) take(&error, SQLSTATE_BYTES);
+	return error;
+}
+
 static void
 throw_error(LsmSlice value)
 {
-	int sqlstate = view_entry_sqlstate(value);
+	LsmSlice message = view_entry_message(value);
 
-	(void) take_head(&value);
-	(void) take(&value, SQLSTATE_BYTES);
 	ereport(ERROR,
-			(errcode(sqlstate),
-			 errmsg_internal("%.*s", (int) value.len, value.data),
+			(errcode(view_entry_sqlstate(value)),
+			 errmsg_internal("%.*s", (int) message.len, message.data),
 			 errcontext("reduce of a view")));
 }
 

@@ -74,6 +74,7 @@ extern void view_entry_error(StringInfo value, uint32 count, const ErrorData *er
 extern void view_entry_error_copy(StringInfo value, uint32 count, LsmSlice error);
 extern bool view_entry_is_error(LsmSlice value);
 extern int view_entry_sqlstate(LsmSlice error);
+extern LsmSlice view_entry_message(LsmSlice error);
 /* The id in a row's key (with prefix). */
 extern text *view_entry_id(LsmSlice key, LsmSlice value);
 

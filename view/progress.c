@@ -10,9 +10,7 @@
 #include "access/table.h"
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
-#include "catalog/pg_authid_d.h"
 #include "catalog/pg_type.h"
-#include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -21,7 +19,7 @@
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
-#include "view/pin.h"
+#include "view/errors.h"
 
 #define ATT_STORAGE 1
 #define ATT_BUILT 2
@@ -43,7 +41,9 @@
 #define ATT_RESULTS 18
 #define ATT_CHANGES 19
 #define ATT_CHANGES_READ 20
-#define NATTS 20
+#define ATT_ROWS_REDUCED 21
+#define ATT_RATE 22
+#define NATTS 22
 
 static Relation
 open_table(LOCKMODE mode)
@@ -93,6 +93,8 @@ set_values(const ViewProgress *progress, Datum *values, bool *nulls)
 	values[ATT_NEXT_ID - 1] = progress->next_id == NULL ? (Datum) 0 : CStringGetTextDatum(progress->next_id);
 	values[ATT_UPDATED - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
 	values[ATT_GROUPS - 1] = Int64GetDatum(progress->groups);
+	values[ATT_ROWS_REDUCED - 1] = Int64GetDatum(progress->rows_reduced);
+	values[ATT_RATE - 1] = Float8GetDatum(progress->rate);
 	values[ATT_CHANGES - 1] = Int64GetDatum(progress->changes);
 	values[ATT_CHANGES_READ - 1] = Int64GetDatum(progress->changes_read);
 	values[ATT_REDUCTIONS - 1] = Int64GetDatum(progress->reductions);
@@ -124,22 +126,11 @@ view_progress_drop(const View *view)
 {
 	Relation table = open_table(RowExclusiveLock);
 	HeapTuple tuple = find_tuple(table, view->storage, NULL);
-	Datum storage = Int64GetDatum((int64) view->storage);
-	Oid type = INT8OID;
-	ViewPin pin;
 
 	if (tuple != NULL)
 		CatalogTupleDelete(table, &tuple->t_self);
 	table_close(table, NoLock);
-
-	/* What the caller may do has been checked; the list of errors is nobody's to write. */
-	view_pin(&pin, BOOTSTRAP_SUPERUSERID);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	if (SPI_execute_with_args("DELETE FROM docstore.view_error WHERE storage_id = $1", 1, &type, &storage, NULL, false, 0) != SPI_OK_DELETE)
-		elog(ERROR, "could not delete the errors of a view");
-	SPI_finish();
-	view_unpin(&pin);
+	view_errors_forget(view, NULL);
 }
 
 bool
@@ -179,6 +170,8 @@ view_progress_read(uint64 storage, Snapshot snapshot, ViewProgress *progress)
 		else
 		{
 			progress->next_collection = DatumGetInt32(values[ATT_NEXT_COLLECTION - 1]);
+			progress->rows_reduced = DatumGetInt64(values[ATT_ROWS_REDUCED - 1]);
+			progress->rate = DatumGetFloat8(values[ATT_RATE - 1]);
 			progress->changes = DatumGetInt64(values[ATT_CHANGES - 1]);
 			progress->changes_read = DatumGetInt64(values[ATT_CHANGES_READ - 1]);
 			progress->groups = DatumGetInt64(values[ATT_GROUPS - 1]);

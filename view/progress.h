@@ -29,6 +29,8 @@ typedef struct ViewProgress
 	int64 groups;        /* results, of a view with a reduce */
 	int64 reductions;    /* sets of rows or partial results that were reduced so far */
 	bool reduced;        /* with a reduce: what the scan found is reduced, too ... */
+	int64 rows_reduced;  /* until then: of how many rows there are results */
+	double rate;         /* documents a second, lately, while there was work; rows_reduced while those are counted */
 	bytea *next_group;   /* ... if not, from here on it is not; NULL: nothing is */
 	char *reason;
 	uint64 results; /* View.results, as of then */

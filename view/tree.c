@@ -14,9 +14,13 @@
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "port/pg_bswap.h"
+#include "utils/json.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
+#include "view/errors.h"
+#include "view/pin.h"
 #include "view/tree_nodes.h"
 
 #define BITS 4
@@ -147,9 +151,9 @@ tree_has_children(const Tree *tree, int depth, uint32 count)
 	return depth < MAX_DEPTH && count > (uint32) tree->view->block_rows;
 }
 
-/* The rows below a node; *found: there is such a node. */
+/* The rows below a node; *found: there is such a node, *failed: it is an error. */
 static uint32
-count_before(Tree *tree, LsmSlice group, int depth, uint32 hash, bool *found)
+count_before(Tree *tree, LsmSlice group, int depth, uint32 hash, bool *found, bool *failed)
 {
 	LsmBuf value = {0};
 	LsmVersion version;
@@ -169,6 +173,7 @@ count_before(Tree *tree, LsmSlice group, int depth, uint32 hash, bool *found)
 		memcpy(head, value.data, len);
 		lsm_buf_free(&value);
 		count = view_entry_count(lsm_slice(head, len));
+		*failed = view_entry_is_error(lsm_slice(head, len));
 	}
 	else
 	{
@@ -252,7 +257,8 @@ touch(Tree *tree, int depth, uint32 hash, const ViewChange *changes, int n)
 	int shift = 32 - BITS * (depth + 1);
 	LsmSlice group = changes[0].group;
 	bool found;
-	uint32 before = count_before(tree, group, depth, hash, &found);
+	bool failed = false;
+	uint32 before = count_before(tree, group, depth, hash, &found, &failed);
 	int64 count = before;
 	bool had = tree_has_children(tree, depth, before);
 	TreeNode *node;
@@ -265,6 +271,7 @@ touch(Tree *tree, int depth, uint32 hash, const ViewChange *changes, int n)
 				 errmsg("the number of rows of a group in docstore view \"%s\" is wrong", tree->view->name)));
 	node = tree_add_node(tree, group, depth, hash, (uint32) count);
 	node->existed = found;
+	node->failed = failed;
 	if (!tree_has_children(tree, depth, (uint32) count))
 	{
 		if (had)
@@ -347,6 +354,49 @@ read_inputs(Tree *tree, const TreeNode *node, ViewJob *job)
 	return bytes;
 }
 
+/* The group's columns, as any of its rows has them, in JSON. */
+static char *
+describe_group(Tree *tree, const TreeNode *node)
+{
+	const ViewShape *shape = tree->view->rows;
+	ViewLayout *layout = view_layout(shape);
+	Datum *values = palloc(layout->ncolumns * sizeof(Datum));
+	bool *nulls = palloc(layout->ncolumns * sizeof(bool));
+	LsmSlice row = {NULL, 0};
+	StringInfoData text;
+	ViewPin pin;
+
+	range_of_rows(tree, node->group, 0, 0);
+	begin_range(tree);
+	if (tree->cursor->scan->valid)
+		row = tree_copy_slice(tree->cursor->scan->value);
+	end_range(tree);
+	initStringInfo(&text);
+	appendStringInfoChar(&text, '{');
+	/* Whoever's session this is. */
+	view_pin(&pin, tree->view->owner);
+	if (row.data != NULL)
+		view_entry_read(layout, row, NULL, values, nulls);
+	for (int i = 0; row.data != NULL && i < shape->nkeys; i++)
+	{
+		int at = shape->key_attribute[i] - 1;
+		bool varlena;
+		Oid output;
+
+		appendStringInfoString(&text, i > 0 ? ", " : "");
+		escape_json(&text, shape->columns[at].name);
+		appendStringInfoString(&text, ": ");
+		getTypeOutputInfo(shape->columns[at].type, &output, &varlena);
+		if (nulls[at])
+			appendStringInfoString(&text, "null");
+		else
+			escape_json(&text, OidOutputFunctionCall(output, values[at]));
+	}
+	view_unpin(&pin);
+	appendStringInfoChar(&text, '}');
+	return text.data;
+}
+
 static void
 store(Tree *tree, const TreeNode *node, StringInfo result)
 {
@@ -357,8 +407,14 @@ store(Tree *tree, const TreeNode *node, StringInfo result)
 	node_key(tree, &key, node->group, node->depth, node->hash);
 	view_writer_put(&tree->writer, lsm_slice(key.data, key.len), &value);
 	pfree(key.data);
-	if (node->depth == 0 && !node->existed)
+	if (node->depth > 0)
+		return;
+	if (!node->existed)
 		tree->progress->groups++;
+	if (view_entry_is_error(value))
+		view_errors_note_group(tree->view, node->group, describe_group(tree, node), value);
+	else if (node->failed)
+		view_errors_forget_group(tree->view, node->group);
 }
 
 static void
@@ -372,6 +428,8 @@ forget(Tree *tree, const TreeNode *node)
 	pfree(key.data);
 	if (node->depth == 0 && node->existed)
 		tree->progress->groups--;
+	if (node->depth == 0 && node->failed)
+		view_errors_forget_group(tree->view, node->group);
 }
 
 /* Roots: what the reduce made becomes what readers see. */

@@ -8,6 +8,7 @@
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
+#include "view/errors.h"
 #include "view/tree_nodes.h"
 
 /* A batch of a build ends with the first group behind so many rows. */
@@ -31,6 +32,7 @@ view_tree_clear(const View *view, ViewReduce *reduce, Snapshot snapshot, ViewPro
 		(void) tree_delete_range(&tree);
 	}
 	progress->groups = 0;
+	view_errors_forget(view, VIEW_ERRORS_GROUPS);
 	if (view->rows->nkeys == 0)
 		(void) tree_add_node(&tree, nothing, 0, 0, 0);
 	return tree_compute(&tree);
@@ -128,6 +130,7 @@ view_tree_build(const View *view, ViewReduce *reduce, Snapshot snapshot, ViewPro
 	lsm_scan_release(cursor->scan);
 	docstore_check(cursor->scan->status, &cursor->scan->err);
 	doc_cursor_close(cursor);
+	progress->rows_reduced += total;
 	/* Without groups there is always a result, of no rows, too. */
 	if (progress->reduced && view->rows->nkeys == 0 && tree.nnodes == 0)
 		(void) tree_add_node(&tree, nothing, 0, 0, 0);
@@ -157,10 +160,14 @@ view_tree_finalize(const View *view, uint64 before, ViewReduce *reduce, Snapshot
 		for (LsmScan *at = cursor->scan; at->valid; lsm_scan_next(at))
 		{
 			uint32 count = view_entry_count(at->value);
+			bool failed = view_entry_is_error(at->value);
+			TreeNode *node;
 			LsmSlice group = tree_copy_slice(lsm_slice(at->key.data + DOCSTORE_KEY_PREFIX, at->key.len - DOCSTORE_KEY_PREFIX));
 
 			lsm_scan_release(at);
-			tree_add_node(&tree, group, 0, 0, count)->existed = true;
+			node = tree_add_node(&tree, group, 0, 0, count);
+			node->existed = true;
+			node->failed = failed;
 			if (tree.nnodes == FINALIZE_GROUPS)
 				break;
 			CHECK_FOR_INTERRUPTS();

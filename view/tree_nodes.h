@@ -20,7 +20,8 @@ typedef struct TreeNode
 	int depth;
 	uint32 hash; /* of its first row at the earliest; bits behind those of the depth are 0 */
 	uint32 count;
-	bool existed; /* the root: there was a result */
+	bool existed; /* the root: there was a result ... */
+	bool failed;  /* ... that was an error */
 	/* of a build: its rows, which were just read */
 	LsmSlice *rows;
 } TreeNode;

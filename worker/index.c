@@ -22,11 +22,8 @@
 #include "worker/index.h"
 
 #include "access/xact.h"
-#include "catalog/pg_type.h"
-#include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -36,6 +33,7 @@
 #include "fdw/consumer.h"
 #include "fdw/scan.h"
 #include "store/feed.h"
+#include "view/errors.h"
 #include "view/progress.h"
 #include "view/replace.h"
 #include "view/tree.h"
@@ -83,87 +81,6 @@ take_documents(Batch *batch, const ViewPass *pass, uint64 position)
 				batch->docs[batch->ndocs] = pass->docs[i];
 				batch->docs[batch->ndocs++].collection = list_nth(batch->view->collections, c);
 			}
-}
-
-/* ---- errors of documents ---- */
-
-static void
-execute(const char *sql, int nargs, Oid *types, Datum *values)
-{
-	int code = SPI_execute_with_args(sql, nargs, types, values, NULL, false, 0);
-
-	if (code < 0)
-		elog(ERROR, "could not note errors of documents: %s", SPI_result_code_string(code));
-}
-
-static void
-note_error(const View *view, const ViewDocument *doc)
-{
-	Oid types[6] = {INT8OID, TEXTOID, TEXTOID, INT8OID, TEXTOID, TEXTOID};
-	Datum values[6];
-
-	values[0] = Int64GetDatum((int64) view->storage);
-	values[1] = CStringGetTextDatum(doc->collection);
-	values[2] = PointerGetDatum(doc->id);
-	values[3] = Int64GetDatum((int64) doc->etag);
-	values[4] = CStringGetTextDatum(unpack_sql_state(doc->error->sqlerrcode));
-	values[5] = CStringGetTextDatum(doc->error->message);
-	execute("INSERT INTO docstore.view_error AS e (storage_id, collection, id, etag, sqlstate, message) VALUES ($1, $2, $3, $4, $5, $6) "
-			"ON CONFLICT (storage_id, collection, id) DO UPDATE SET etag = EXCLUDED.etag, sqlstate = EXCLUDED.sqlstate, "
-			"message = EXCLUDED.message, noticed = EXCLUDED.noticed",
-			6, types, values);
-}
-
-/* Documents that were mended, or deleted, leave the list; those that fail come onto it. */
-static void
-note_errors(const Batch *batch)
-{
-	Oid types[3] = {INT8OID, TEXTOID, TEXTARRAYOID};
-	Datum values[3];
-	Datum *ids = palloc(Max(batch->ndocs, 1) * sizeof(Datum));
-	bool any;
-
-	values[0] = Int64GetDatum((int64) batch->view->storage);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	execute("SELECT FROM docstore.view_error WHERE storage_id = $1 LIMIT 1", 1, types, values);
-	any = SPI_processed > 0;
-	for (int c = 0; any && c < list_length(batch->view->collections); c++)
-	{
-		int n = 0;
-
-		for (int i = 0; i < batch->ndocs; i++)
-			if (batch->docs[i].storage == batch->storages[c])
-				ids[n++] = PointerGetDatum(batch->docs[i].id);
-		if (n == 0)
-			continue;
-		values[1] = CStringGetTextDatum(list_nth(batch->view->collections, c));
-		values[2] = PointerGetDatum(construct_array(ids, n, TEXTOID, -1, false, TYPALIGN_INT));
-		execute("DELETE FROM docstore.view_error WHERE storage_id = $1 AND collection = $2 AND id = ANY ($3)", 3, types, values);
-	}
-	for (int i = 0; i < batch->ndocs; i++)
-		if (batch->docs[i].error != NULL)
-			note_error(batch->view, &batch->docs[i]);
-	SPI_finish();
-}
-
-/* Those of one collection, or (-1) of all. */
-static void
-forget_errors(const Batch *batch, int collection)
-{
-	Oid types[2] = {INT8OID, TEXTOID};
-	Datum values[2];
-
-	values[0] = Int64GetDatum((int64) batch->view->storage);
-	if (collection >= 0)
-		values[1] = CStringGetTextDatum(list_nth(batch->view->collections, collection));
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	if (collection >= 0)
-		execute("DELETE FROM docstore.view_error WHERE storage_id = $1 AND collection = $2", 2, types, values);
-	else
-		execute("DELETE FROM docstore.view_error WHERE storage_id = $1", 1, types, values);
-	SPI_finish();
 }
 
 /* ---- map and reduce, made ready ---- */
@@ -260,7 +177,7 @@ replace_storage(Batch *batch, int collection)
 			purge_and_reduce(batch, collection);
 		if (batch->view->reduce != NULL && batch->progress.ncollections == 1 && batch->fault == NULL)
 			batch->fault = view_tree_clear(batch->view, prepared_reduce(batch), batch->snapshot, &batch->progress);
-		forget_errors(batch, collection);
+		view_errors_forget(batch->view, list_nth(batch->view->collections, collection));
 	}
 	batch->progress.storages[collection] = batch->storages[collection];
 	batch->replaced = true;
@@ -276,7 +193,7 @@ scan(Batch *batch)
 	if (progress->next_collection == 0 && progress->next_id == NULL && progress->documents == 0)
 	{
 		/* The first batch: what is changed from here on the feed will say.  In a copy of a database errors are there. */
-		forget_errors(batch, -1);
+		view_errors_forget(batch->view, NULL);
 		progress->position = batch->horizon - 1;
 		memcpy(progress->storages, batch->storages, progress->ncollections * sizeof(uint64));
 	}
@@ -457,7 +374,7 @@ map_and_write(Batch *batch, bool scanning)
 	if (reduce)
 		fault = view_tree_apply(batch->view, prepared_reduce(batch), &changes, batch->snapshot, &batch->progress);
 	if (fault == NULL)
-		note_errors(batch);
+		view_errors_note(batch->view, batch->docs, batch->ndocs);
 	return fault;
 }
 
@@ -508,6 +425,21 @@ pause_view(const Batch *batch, const ErrorData *fault)
 		CommitTransactionCommand();
 	}
 	ereport(ERROR, (errcode(fault->sqlerrcode), errmsg_internal("view \"%s\": %s", batch->view->name, fault->message)));
+}
+
+/* What a batch has done in how much time, others' turns included, weighs a fifth. */
+static void
+note_rate(Batch *batch, const ViewProgress *before, bool building, TimestampTz since)
+{
+	ViewProgress *progress = &batch->progress;
+	TimestampTz from = batch->indexed->busy_since != 0 ? batch->indexed->busy_since : since;
+	double done = building ? (double) (progress->rows_reduced - before->rows_reduced) : batch->ndocs;
+	double rate = done * USECS_PER_SEC / Max(GetCurrentTimestamp() - from, 1);
+
+	/* Another unit. */
+	if (building && before->rows_reduced == 0)
+		progress->rate = 0;
+	progress->rate = progress->rate == 0 ? rate : 0.8 * progress->rate + 0.2 * rate;
 }
 
 /* The next batch's size, after one that began then. */
@@ -572,6 +504,7 @@ docstore_index_batch(ViewIndexing *indexed)
 	{
 		if (before.paused)
 			CommandCounterIncrement();
+		note_rate(&batch, &before, building, since);
 		view_progress_write(batch.view->storage, &batch.progress);
 		docstore_consumer_advance(batch.consumer, batch.progress.position);
 	}
@@ -589,5 +522,6 @@ docstore_index_batch(ViewIndexing *indexed)
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(context);
 	tune(indexed, batch.ndocs, since);
+	indexed->busy_since = more ? GetCurrentTimestamp() : 0;
 	return more;
 }

@@ -14,12 +14,13 @@ typedef struct ViewIndexing
 {
 	char name[NAMEDATALEN];
 	uint64 storage;
-	int max_documents;  /* of a batch; 0: not known yet */
-	bool ready;         /* a replacement that is built: it may take the view's place */
-	ViewMap *map;       /* made at its first use, in TopMemoryContext */
-	ViewReduce *reduce; /* the same; of a view with a reduce */
-	Oid owner;          /* whose map and reduce they are */
-	uint64 results;     /* View.results that they were made for */
+	int max_documents;      /* of a batch; 0: not known yet */
+	TimestampTz busy_since; /* the end of the last batch, if there was more to do then; else 0 */
+	bool ready;             /* a replacement that is built: it may take the view's place */
+	ViewMap *map;           /* made at its first use, in TopMemoryContext */
+	ViewReduce *reduce;     /* the same; of a view with a reduce */
+	Oid owner;              /* whose map and reduce they are */
+	uint64 results;         /* View.results that they were made for */
 } ViewIndexing;
 
 /*
