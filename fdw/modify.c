@@ -35,6 +35,7 @@
 
 #include "fdw/build.h"
 #include "fdw/collection.h"
+#include "fdw/copy.h"
 #include "fdw/row.h"
 #include "fdw/sight.h"
 #include "fdw/write.h"
@@ -46,10 +47,12 @@ struct DocModify
 	ModifyTableState *mtstate; /* NULL of a direct change */
 	DocCollection collection;
 	DocWriter writer;
-	DocRow row;   /* all columns */
-	DocRow newer; /* likewise, of a document that is looked at again; initialized when it first is */
-	bool copy;    /* COPY FROM: etag and modified are ignored, so that a dump can be restored */
-	bool skip;    /* ON CONFLICT DO NOTHING */
+	DocRow row;     /* all columns */
+	DocRow newer;   /* likewise, of a document that is looked at again; initialized when it first is */
+	bool copy;      /* COPY FROM: etag and modified are ignored, so that a dump can be restored */
+	bool asked;     /* ... and whether its rows can be written in batches */
+	DocCopy *batch; /* ... if so */
+	bool skip;      /* ON CONFLICT DO NOTHING */
 	AttrNumber junk_id;
 	AttrNumber junk_version;
 	Bitmapset *changed; /* attribute numbers that the UPDATE sets */
@@ -217,6 +220,10 @@ docstore_begin_insert(ModifyTableState *mtstate, ResultRelInfo *rri)
 void
 docstore_end_insert(EState *estate, ResultRelInfo *rri)
 {
+	DocModify *modify = rri->ri_FdwState;
+
+	if (modify != NULL && modify->batch != NULL)
+		doc_copy_flush(modify->batch, &modify->writer);
 }
 
 /* ---- rows ---- */
@@ -321,6 +328,12 @@ docstore_exec_insert(EState *estate, ResultRelInfo *rri, TupleTableSlot *slot, T
 	uint64 etag;
 	Jsonb *doc;
 
+	/* Not before the first row: then COPY says which one it is. */
+	if (modify->copy && !modify->asked)
+	{
+		modify->asked = true;
+		modify->batch = doc_copy_begin(rri, modify->table->batch_size, GetMemoryChunkContext(modify));
+	}
 	MemoryContextReset(modify->temp);
 	old = MemoryContextSwitchTo(modify->temp);
 	check_unwritable(modify, slot);
@@ -328,6 +341,12 @@ docstore_exec_insert(EState *estate, ResultRelInfo *rri, TupleTableSlot *slot, T
 	doc = doc_build_new(modify->table, slot);
 	if (wanted || row_checked(rri, modify->table))
 		doc = show_and_check(modify, estate, rri, CMD_INSERT, slot, &key, now, doc);
+	if (modify->batch != NULL)
+	{
+		doc_copy_add(modify->batch, &modify->writer, &key, doc);
+		MemoryContextSwitchTo(old);
+		return slot;
+	}
 	result = docstore_insert(&modify->writer, &key, doc, now, modify->skip, &etag);
 	if (wanted)
 		show_etag(modify, slot, etag);

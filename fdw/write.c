@@ -411,6 +411,7 @@ perform(DocWriter *writer, Change *changes, int n, TimestampTz modified, LsmVers
 		{
 			Change *change = &changes[i];
 
+			writer->deciding = change->key;
 			doc_look(change->key, lock_mode(change), change->want_found ? &writer->found : NULL, change->known, &change->sight);
 			if (change->sight.blocked)
 			{
@@ -509,7 +510,11 @@ compare_change(const void *a, const void *b)
 	const Change *x = a;
 	const Change *y = b;
 
-	return lsm_slice_compare(document_key_slice(x->key), document_key_slice(y->key));
+	int order = lsm_slice_compare(document_key_slice(x->key), document_key_slice(y->key));
+
+	/* Of twins the later one is the wrong one. */
+	return order != 0 ? order : x->key < y->key ? -1
+												: 1;
 }
 
 void
@@ -528,11 +533,14 @@ docstore_insert_many(DocWriter *writer, int n, const DocumentKey *keys, Jsonb *c
 	/* Neighbours in the memtable one after the other; and twins within the batch show. */
 	qsort(changes, n, sizeof(Change), compare_change);
 	for (int i = 1; i < n; i++)
-		if (compare_change(&changes[i - 1], &changes[i]) == 0)
+		if (lsm_slice_compare(document_key_slice(changes[i - 1].key), document_key_slice(changes[i].key)) == 0)
+		{
+			writer->deciding = changes[i].key;
 			ereport(ERROR,
 					(errcode(ERRCODE_UNIQUE_VIOLATION),
 					 errmsg("duplicate document id in collection \"%s\"", writer->collection),
 					 errdetail("Key (id)=(%s) already exists.", id_text(changes[i].key))));
+		}
 	first_seq = perform(writer, changes, n, modified, NULL);
 	for (int i = 0; i < n; i++)
 		etags[changes[i].key - keys] = first_seq + i;

@@ -30,11 +30,12 @@ docstore_batch_bytes(void)
 typedef struct DocWriter
 {
 	uint64 storage;
-	bool tracked;           /* its changes are recorded */
-	const char *collection; /* for messages */
-	CommandId cid;          /* the writing command's */
-	Snapshot snapshot;      /* what it reads with */
-	LsmBuf found;           /* an older version's value, where a function says so; malloc'ed */
+	bool tracked;                /* its changes are recorded */
+	const char *collection;      /* for messages */
+	CommandId cid;               /* the writing command's */
+	Snapshot snapshot;           /* what it reads with */
+	LsmBuf found;                /* an older version's value, where a function says so; malloc'ed */
+	const DocumentKey *deciding; /* of what is written: what an error that is thrown is about */
 } DocWriter;
 
 /*

@@ -76,6 +76,35 @@ n4	{}
 \.
 SELECT id FROM birds WHERE id LIKE 'n%' ORDER BY id;
 
+-- Rows are written in batches, in the order of their ids; an error names the line that it is about.
+COPY bird_facts (id, legs) FROM PROGRAM 'seq -f "m%04g,2" 200 -1 1' WITH (FORMAT csv);
+SELECT count(*), sum(legs) FROM bird_facts WHERE id LIKE 'm%';
+SELECT a.etag < b.etag AS ordered FROM birds a, birds b WHERE a.id = 'm0199' AND b.id = 'm0200';
+DELETE FROM birds WHERE id LIKE 'm%' AND id <> 'm0130';
+COPY bird_facts (id, legs) FROM PROGRAM 'seq -f "m%04g,2" 1 200' WITH (FORMAT csv);
+COPY bird_facts (id, legs) FROM PROGRAM 'seq -f "m%04g,2" 1 129; echo m0500,x' WITH (FORMAT csv);
+COPY bird_facts (id, legs) FROM PROGRAM 'seq -f "k%04g,2" 1 100; echo k0007,3; seq -f "l%04g,2" 1 100' WITH (FORMAT csv);
+SELECT count(*) FROM birds WHERE id ~ '^[klm]\d';
+-- ... but one by one where something might look for them: in the condition, in a default, in a trigger of the statement.
+CREATE FUNCTION so_far(pattern text) RETURNS bigint LANGUAGE sql VOLATILE AS $$ SELECT count(*) FROM birds WHERE id LIKE pattern $$;
+COPY bird_facts (id) FROM PROGRAM 'seq -f "v%02g" 1 9' WHERE so_far('v%') < 3;
+SELECT id FROM birds WHERE id LIKE 'v%' ORDER BY id;
+CREATE FOREIGN TABLE counted (id text COLLATE "C", n int DEFAULT so_far('w%')) SERVER docstore OPTIONS (collection 'birds');
+COPY counted (id) FROM PROGRAM 'seq -f "w%02g" 1 3';
+SELECT * FROM counted WHERE id LIKE 'w0%' ORDER BY id;
+CREATE FUNCTION say() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE NOTICE '%', so_far('x%'); RETURN NULL; END $$;
+CREATE TRIGGER say AFTER INSERT ON bird_facts FOR EACH STATEMENT EXECUTE FUNCTION say();
+COPY bird_facts (id) FROM PROGRAM 'seq -f "x%02g" 1 3';
+DROP FUNCTION say CASCADE;
+-- Constraints are tested row by row all the same; batch_size 1 makes it one by one.
+CREATE FOREIGN TABLE legged (id text COLLATE "C", legs int CHECK (legs < 5)) SERVER docstore OPTIONS (collection 'birds', batch_size '1');
+COPY legged FROM PROGRAM 'seq -f "y%02g,2" 9 -1 1' WITH (FORMAT csv);
+SELECT a.etag > b.etag AS as_they_came FROM birds a, birds b WHERE a.id = 'y01' AND b.id = 'y02';
+ALTER FOREIGN TABLE legged OPTIONS (DROP batch_size);
+COPY legged FROM PROGRAM 'seq -f "z%02g,2" 1 9; echo z10,6; echo z11,1' WITH (FORMAT csv);
+SELECT count(*) FROM birds WHERE id LIKE 'z%';
+DELETE FROM birds WHERE id ~ '^[mvwxy]\d';
+
 -- Collections as partitions: rows find their way, and cannot leave their bounds.
 SELECT docstore.create_collection('north', create_table => false), docstore.create_collection('south', create_table => false);
 CREATE TABLE places (id text COLLATE "C", region text, doc jsonb) PARTITION BY LIST (region);
@@ -104,4 +133,4 @@ SELECT count(DISTINCT etag) FROM birds WHERE id LIKE 'id%';
 
 SELECT docstore.drop_collection('birds'), docstore.drop_collection('north'), docstore.drop_collection('south');
 DROP TABLE many;
-DROP FUNCTION numbered;
+DROP FUNCTION numbered, so_far(text) CASCADE;

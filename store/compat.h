@@ -183,4 +183,19 @@
 #define docstore_delay_point() vacuum_delay_point()
 #endif
 
+/* ---- COPY (fdw/copy.c) ---- */
+
+/*
+ * The state of the COPY FROM that has called, if it gives a foreign table its rows
+ * one by one, else NULL.  Since 16 it asks for the size of a batch, as INSERT does.
+ */
+#if PG_VERSION_NUM >= 160000
+#define docstore_single_copy() ((CopyFromState) NULL)
+#else
+#define docstore_single_copy()                                                             \
+	(error_context_stack != NULL && error_context_stack->callback == CopyFromErrorCallback \
+		 ? (CopyFromState) error_context_stack->arg                                        \
+		 : NULL)
+#endif
+
 #endif
