@@ -33,6 +33,14 @@ sub indexer_pid
 	return $node->safe_psql('postgres', "SELECT pid FROM pg_stat_activity WHERE backend_type = 'docstore indexer' AND datname = '$database'");
 }
 
+# And waits until the postmaster has noticed: it ends and starts everything anew.
+sub kill_indexer
+{
+	my $pid = indexer_pid('postgres');
+	my $from = -s $node->logfile;
+	$node->wait_for_log(qr/all server processes terminated; reinitializing/, $from) if $pid && kill('KILL', $pid);
+}
+
 sub wait_for_server
 {
 	my $up = 0;
@@ -116,8 +124,7 @@ for my $round (1 .. $rounds)
 	select(undef, undef, undef, rand(0.3));
 	if ($event eq 'kill-indexer')
 	{
-		my $pid = indexer_pid('postgres');
-		kill('KILL', $pid) if $pid;
+		kill_indexer();
 	}
 	elsif ($event eq 'immediate')
 	{
@@ -198,7 +205,7 @@ for my $way (qw(kill immediate restart))
 	next unless $node->poll_query_until('postgres', q{SELECT built OR documents > } . (5000 * ($killed + 1)) . q{ FROM docstore.view_progress p JOIN docstore.view_index USING (storage_id) WHERE view = 'slow'});
 	last if $node->safe_psql('postgres', q{SELECT state FROM docstore.view_status WHERE name = 'slow'}) eq 'ready';
 	$killed++;
-	kill('KILL', indexer_pid('postgres')) if $way eq 'kill';
+	kill_indexer() if $way eq 'kill';
 	$node->stop('immediate') if $way eq 'immediate';
 	$node->start if $way eq 'immediate';
 	$node->restart if $way eq 'restart';

@@ -33,6 +33,14 @@ sub indexer_pid
 	return $node->safe_psql('postgres', "SELECT pid FROM pg_stat_activity WHERE backend_type = 'docstore indexer' AND datname = '$database'");
 }
 
+# And waits until the postmaster has noticed: it ends and starts everything anew.
+sub kill_indexer
+{
+	my $pid = indexer_pid('postgres');
+	my $from = -s $node->logfile;
+	$node->wait_for_log(qr/all server processes terminated; reinitializing/, $from) if $pid && kill('KILL', $pid);
+}
+
 sub wait_for_server
 {
 	my $up = 0;
@@ -159,8 +167,7 @@ for my $round (1 .. $rounds)
 	select(undef, undef, undef, rand(0.3));
 	if ($event eq 'kill-indexer')
 	{
-		my $pid = indexer_pid('postgres');
-		kill('KILL', $pid) if $pid;
+		kill_indexer();
 	}
 	elsif ($event eq 'immediate')
 	{
@@ -224,7 +231,7 @@ for my $progress ('documents > 10000', 'documents >= 60000', 'groups > 1000')
 	$killed++;
 	if ($killed % 2)
 	{
-		kill('KILL', indexer_pid('postgres'));
+		kill_indexer();
 	}
 	else
 	{

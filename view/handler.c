@@ -116,7 +116,7 @@ import_schema(ImportForeignSchemaStmt *stmt, Oid server)
 static bool
 is_parallel_safe(PlannerInfo *root, RelOptInfo *rel, RangeTblEntry *rte)
 {
-	return view_of_relation(rte->relid) == NULL && collections.IsForeignScanParallelSafe(root, rel, rte);
+	return view_of_relation(rte->relid) != NULL || collections.IsForeignScanParallelSafe(root, rel, rte);
 }
 
 Datum
@@ -135,6 +135,11 @@ docstore_fdw_handler(PG_FUNCTION_ARGS)
 	views.IterateForeignScan = view_iterate_scan;
 	views.ReScanForeignScan = view_rescan;
 	views.EndForeignScan = view_end_scan;
+	views.EstimateDSMForeignScan = view_estimate_dsm;
+	views.InitializeDSMForeignScan = view_initialize_dsm;
+	views.ReInitializeDSMForeignScan = view_initialize_dsm;
+	views.InitializeWorkerForeignScan = view_initialize_worker;
+	views.ShutdownForeignScan = view_shutdown_scan;
 	views.ExplainForeignScan = view_explain_scan;
 
 	routine->GetForeignRelSize = get_rel_size;

@@ -4,11 +4,13 @@
  * The order of a view's rows is described to the planner as that of an index
  * that nobody can scan (foreign tables have none): it knows how to make pathkeys
  * of one, in both directions.  Paths: the restrictions' seeks, forwards, and backwards if somebody wants that
- * order; and lookups parameterised by other relations' columns.
+ * order, both by several processes, too; and lookups parameterised by other relations' columns.
  */
 #include "postgres.h"
 
 #include "view/plan.h"
+
+#include <math.h>
 
 #include "access/sysattr.h"
 #include "access/table.h"
@@ -105,17 +107,24 @@ view_get_rel_size(PlannerInfo *root, RelOptInfo *rel, Oid relid)
 	set_baserel_size_estimates(root, rel);
 }
 
+typedef struct ViewCost
+{
+	double rows;
+	double fetched; /* read from the index */
+	Cost startup;
+	Cost disk;
+	Cost cpu;
+} ViewCost;
+
 static void
-add_path_for(PlannerInfo *root, RelOptInfo *rel, List *seeks, ParamPathInfo *param, List *pathkeys, bool backward)
+cost_scan(PlannerInfo *root, RelOptInfo *rel, List *seeks, ParamPathInfo *param, ViewCost *cost)
 {
 	ViewRel *private = rel->fdw_private;
-	double rows = param != NULL ? param->ppi_rows : rel->rows;
 	QualCost qual = rel->baserestrictcost;
 	double lookups = 1;
-	double fetched = rel->tuples;
-	Cost startup;
-	Cost total;
 
+	cost->rows = param != NULL ? param->ppi_rows : rel->rows;
+	cost->fetched = rel->tuples;
 	if (seeks != NIL)
 	{
 		List *clauses = NIL;
@@ -129,7 +138,7 @@ add_path_for(PlannerInfo *root, RelOptInfo *rel, List *seeks, ParamPathInfo *par
 			if (seek->op == VIEW_SEEK_ANY)
 				lookups = Max(1, docstore_array_length(root, (Node *) seek->operand));
 		}
-		fetched = clamp_row_est(rel->tuples * clauselist_selectivity(root, clauses, rel->relid, JOIN_INNER, NULL));
+		cost->fetched = clamp_row_est(rel->tuples * clauselist_selectivity(root, clauses, rel->relid, JOIN_INNER, NULL));
 	}
 	if (param != NULL)
 	{
@@ -139,13 +148,52 @@ add_path_for(PlannerInfo *root, RelOptInfo *rel, List *seeks, ParamPathInfo *par
 		qual.startup += more.startup;
 		qual.per_tuple += more.per_tuple;
 	}
-	startup = qual.startup + rel->reltarget->cost.startup;
-	total = startup + lookups * (LOOKUP_PAGES * random_page_cost + LOOKUP_OPERATORS * cpu_operator_cost);
-	total += seq_page_cost * private->bytes / BLCKSZ * fetched / rel->tuples;
-	total += fetched * (cpu_tuple_cost + qual.per_tuple) + rows * rel->reltarget->cost.per_tuple;
-	add_path(rel, (Path *) docstore_foreignscan_path(root, rel, rows, startup, total, pathkeys,
+	cost->startup = qual.startup + rel->reltarget->cost.startup;
+	cost->disk = lookups * (LOOKUP_PAGES * random_page_cost + LOOKUP_OPERATORS * cpu_operator_cost) +
+				 seq_page_cost * private->bytes / BLCKSZ * cost->fetched / rel->tuples;
+	cost->cpu = cost->fetched * (cpu_tuple_cost + qual.per_tuple) + cost->rows * rel->reltarget->cost.per_tuple;
+}
+
+static void
+add_path_for(PlannerInfo *root, RelOptInfo *rel, List *seeks, ParamPathInfo *param, List *pathkeys, bool backward)
+{
+	ViewCost cost;
+
+	cost_scan(root, rel, seeks, param, &cost);
+	add_path(rel, (Path *) docstore_foreignscan_path(root, rel, cost.rows, cost.startup, cost.startup + cost.disk + cost.cpu, pathkeys,
 													 param != NULL ? param->ppi_req_outer : rel->lateral_relids,
 													 list_make1_int(backward)));
+}
+
+/* The same by several processes, which share the range; there must be one. */
+static void
+add_partial_path_for(PlannerInfo *root, RelOptInfo *rel, List *pathkeys, bool backward)
+{
+	ViewRel *private = rel->fdw_private;
+	ForeignPath *path;
+	ViewCost cost;
+	double divisor;
+	int workers;
+	ListCell *lc;
+
+	if (!rel->consider_parallel || !bms_is_empty(rel->lateral_relids))
+		return;
+	foreach (lc, private->seeks)
+		if (((ViewSeek *) lfirst(lc))->op == VIEW_SEEK_ANY)
+			return;
+	cost_scan(root, rel, private->seeks, NULL, &cost);
+	workers = compute_parallel_worker(rel, ceil(private->bytes / BLCKSZ * cost.fetched / rel->tuples), -1, max_parallel_workers_per_gather);
+	if (workers <= 0)
+		return;
+	/* As PostgreSQL reckons: the leader has less and less time to help. */
+	divisor = workers;
+	if (parallel_leader_participation && workers < 4)
+		divisor += 1.0 - 0.3 * workers;
+	path = docstore_foreignscan_path(root, rel, clamp_row_est(cost.rows / divisor), cost.startup,
+									 cost.startup + cost.disk + cost.cpu / divisor, pathkeys, NULL, list_make1_int(backward));
+	path->path.parallel_aware = true;
+	path->path.parallel_workers = workers;
+	add_partial_path(rel, (Path *) path);
 }
 
 typedef struct KeyMember
@@ -228,8 +276,12 @@ view_get_paths(PlannerInfo *root, RelOptInfo *rel, Oid relid)
 	if (!bms_is_empty(rel->lateral_relids))
 		lateral = get_baserel_parampathinfo(root, rel, rel->lateral_relids);
 	add_path_for(root, rel, private->seeks, lateral, forward, false);
+	add_partial_path_for(root, rel, forward, false);
 	if (backward != NIL)
+	{
 		add_path_for(root, rel, private->seeks, lateral, backward, true);
+		add_partial_path_for(root, rel, backward, true);
+	}
 	add_parameterised_paths(root, rel);
 }
 

@@ -8,6 +8,7 @@
 
 #include "postgres.h"
 
+#include "access/parallel.h"
 #include "foreign/fdwapi.h"
 
 #include "store/compat.h"
@@ -30,6 +31,11 @@ extern void view_begin_scan(ForeignScanState *node, int eflags);
 extern TupleTableSlot *view_iterate_scan(ForeignScanState *node);
 extern void view_rescan(ForeignScanState *node);
 extern void view_end_scan(ForeignScanState *node);
+/* By several processes. */
+extern Size view_estimate_dsm(ForeignScanState *node, ParallelContext *context);
+extern void view_initialize_dsm(ForeignScanState *node, ParallelContext *context, void *memory);
+extern void view_initialize_worker(ForeignScanState *node, shm_toc *toc, void *memory);
+extern void view_shutdown_scan(ForeignScanState *node);
 extern void view_explain_scan(ForeignScanState *node, ExplainState *es);
 
 extern bool view_analyze(Relation relation, AcquireSampleRowsFunc *func, BlockNumber *pages);

@@ -18,6 +18,7 @@
 #include "utils/ruleutils.h"
 #include "utils/snapmgr.h"
 
+#include "fdw/parallel.h"
 #include "fdw/scan.h"
 #include "store/compat.h"
 #include "store/txn.h"
@@ -48,6 +49,7 @@ typedef struct ViewScan
 	ViewRange *ranges;
 	int nranges;
 	int next_range;
+	DocParts *parts; /* of a scan by several processes, or NULL */
 	/* the row at hand: copies, kept until the next one */
 	StringInfoData key;
 	StringInfoData value;
@@ -197,6 +199,36 @@ fetch_point(ViewScan *scan, const ViewRange *range)
 	return true;
 }
 
+/* What is cut into parts for several processes. */
+static SeekRange
+only_range(const ViewScan *scan)
+{
+	SeekRange range = {0};
+
+	Assert(scan->nranges <= 1);
+	range.nothing = scan->nranges == 0;
+	if (scan->nranges > 0)
+	{
+		range.lower = scan->ranges[0].lower;
+		range.upper = scan->ranges[0].upper;
+	}
+	return range;
+}
+
+/* Opens the next part; false if there is none left. */
+static bool
+open_part(ViewScan *scan)
+{
+	SeekRange whole = only_range(scan);
+	LsmSlice lower;
+	LsmSlice upper;
+
+	if (!doc_parts_next(scan->parts, &whole, scan->backward, &lower, &upper))
+		return false;
+	doc_cursor_open(scan->cursor, lower, upper);
+	return true;
+}
+
 /* The next row into scan->key and scan->value; false at the end. */
 static bool
 fetch(ViewScan *scan)
@@ -207,19 +239,27 @@ fetch(ViewScan *scan)
 
 		if (at == NULL)
 		{
-			int i = scan->next_range++;
-			ViewRange *range;
-
-			if (i >= scan->nranges)
-				return false;
-			range = &scan->ranges[scan->backward ? scan->nranges - 1 - i : i];
-			if (range->point)
+			if (scan->parts != NULL)
 			{
-				if (fetch_point(scan, range))
-					return true;
-				continue;
+				if (!open_part(scan))
+					return false;
 			}
-			doc_cursor_open(scan->cursor, range->lower, range->upper);
+			else
+			{
+				int i = scan->next_range++;
+				ViewRange *range;
+
+				if (i >= scan->nranges)
+					return false;
+				range = &scan->ranges[scan->backward ? scan->nranges - 1 - i : i];
+				if (range->point)
+				{
+					if (fetch_point(scan, range))
+						return true;
+					continue;
+				}
+				doc_cursor_open(scan->cursor, range->lower, range->upper);
+			}
 			at = scan->cursor->scan;
 			if (scan->backward)
 				lsm_scan_last(at);
@@ -299,6 +339,42 @@ view_end_scan(ForeignScanState *node)
 
 	if (scan != NULL)
 		doc_cursor_close(scan->cursor);
+}
+
+/* ---- by several processes ---- */
+
+Size
+view_estimate_dsm(ForeignScanState *node, ParallelContext *context)
+{
+	return doc_parts_size(context->nworkers);
+}
+
+void
+view_initialize_dsm(ForeignScanState *node, ParallelContext *context, void *memory)
+{
+	ViewScan *scan = node->fdw_state;
+	SeekRange whole;
+
+	start(node, scan);
+	whole = only_range(scan);
+	scan->parts = memory;
+	doc_parts_init(scan->parts, context->nworkers, &whole);
+}
+
+void
+view_initialize_worker(ForeignScanState *node, shm_toc *toc, void *memory)
+{
+	((ViewScan *) node->fdw_state)->parts = memory;
+}
+
+/* The shared memory is about to go. */
+void
+view_shutdown_scan(ForeignScanState *node)
+{
+	ViewScan *scan = node->fdw_state;
+
+	if (scan != NULL)
+		scan->parts = NULL;
 }
 
 /* ---- EXPLAIN ---- */
