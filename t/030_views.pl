@@ -9,6 +9,7 @@ use IPC::Run qw(start);
 use FindBin;
 use lib "$FindBin::RealBin/lib";
 use Histories;
+use Strike;
 
 my $rounds = $ENV{DOCSTORE_VIEW_ROUNDS} || 15;
 my $seed = $ENV{DOCSTORE_SEED} || time;
@@ -31,26 +32,6 @@ sub indexer_pid
 {
 	my ($database) = @_;
 	return $node->safe_psql('postgres', "SELECT pid FROM pg_stat_activity WHERE backend_type = 'docstore indexer' AND datname = '$database'");
-}
-
-# And waits until the postmaster has noticed: it ends and starts everything anew.
-sub kill_indexer
-{
-	my $pid = indexer_pid('postgres');
-	my $from = -s $node->logfile;
-	$node->wait_for_log(qr/all server processes terminated; reinitializing/, $from) if $pid && kill('KILL', $pid);
-}
-
-sub wait_for_server
-{
-	my $up = 0;
-	for (1 .. 600)
-	{
-		my ($ret, $out) = eval { $node->psql('postgres', 'SELECT count(*) FROM a') }; # psql may end before it is written to
-		if (defined $ret && $ret == 0) { $up = 1; last; }
-		select(undef, undef, undef, 0.1);
-	}
-	die 'the server does not come back' unless $up;
 }
 
 # ---- the oracle ----
@@ -124,7 +105,7 @@ for my $round (1 .. $rounds)
 	select(undef, undef, undef, rand(0.3));
 	if ($event eq 'kill-indexer')
 	{
-		kill_indexer();
+		kill_and_recover($node, indexer_pid('postgres'));
 	}
 	elsif ($event eq 'immediate')
 	{
@@ -163,7 +144,7 @@ for my $round (1 .. $rounds)
 		}
 	}
 	$session->finish;
-	wait_for_server();
+	wait_for_store($node);
 	compare($_, "round $round, $event") for sort keys %maps;
 }
 
@@ -205,11 +186,11 @@ for my $way (qw(kill immediate restart))
 	next unless $node->poll_query_until('postgres', q{SELECT built OR documents > } . (5000 * ($killed + 1)) . q{ FROM docstore.view_progress p JOIN docstore.view_index USING (storage_id) WHERE view = 'slow'});
 	last if $node->safe_psql('postgres', q{SELECT state FROM docstore.view_status WHERE name = 'slow'}) eq 'ready';
 	$killed++;
-	kill_indexer() if $way eq 'kill';
+	kill_and_recover($node, indexer_pid('postgres')) if $way eq 'kill';
 	$node->stop('immediate') if $way eq 'immediate';
 	$node->start if $way eq 'immediate';
 	$node->restart if $way eq 'restart';
-	wait_for_server();
+	wait_for_store($node);
 	$node->safe_psql('postgres', qq{UPDATE big SET doc = '{"n": -$killed}' WHERE id = 'big/$killed'; DELETE FROM big WHERE id = 'big/1$killed'});
 }
 cmp_ok($killed, '>', 0, "the build was broken off $killed times");

@@ -9,6 +9,7 @@ use IPC::Run qw(start);
 use FindBin;
 use lib "$FindBin::RealBin/lib";
 use Histories;
+use Strike;
 
 my $rounds = $ENV{DOCSTORE_VIEW_ROUNDS} || 15;
 my $seed = $ENV{DOCSTORE_SEED} || time;
@@ -31,26 +32,6 @@ sub indexer_pid
 {
 	my ($database) = @_;
 	return $node->safe_psql('postgres', "SELECT pid FROM pg_stat_activity WHERE backend_type = 'docstore indexer' AND datname = '$database'");
-}
-
-# And waits until the postmaster has noticed: it ends and starts everything anew.
-sub kill_indexer
-{
-	my $pid = indexer_pid('postgres');
-	my $from = -s $node->logfile;
-	$node->wait_for_log(qr/all server processes terminated; reinitializing/, $from) if $pid && kill('KILL', $pid);
-}
-
-sub wait_for_server
-{
-	my $up = 0;
-	for (1 .. 600)
-	{
-		my ($ret, $out) = $node->psql('postgres', 'SELECT count(*) FROM a');
-		if (defined $ret && $ret == 0) { $up = 1; last; }
-		select(undef, undef, undef, 0.1);
-	}
-	die 'the server does not come back' unless $up;
 }
 
 # ---- the oracle ----
@@ -167,7 +148,7 @@ for my $round (1 .. $rounds)
 	select(undef, undef, undef, rand(0.3));
 	if ($event eq 'kill-indexer')
 	{
-		kill_indexer();
+		kill_and_recover($node, indexer_pid('postgres'));
 	}
 	elsif ($event eq 'immediate')
 	{
@@ -203,12 +184,12 @@ for my $round (1 .. $rounds)
 	}
 	$session->finish;
 	my $again = 'random' . (1 + int(rand(3)));
-	wait_for_server();
+	wait_for_store($node);
 	$node->safe_psql('postgres', "SELECT docstore.drop_view('$again')");
 	$views{$again} = random_view();
 	note("$again: " . arguments($again));
 	create($again, 'create_view');
-	wait_for_server();
+	wait_for_store($node);
 	compare($_, "round $round, $event") for sort keys %views;
 }
 
@@ -231,14 +212,14 @@ for my $progress ('documents > 10000', 'documents >= 60000', 'groups > 1000')
 	$killed++;
 	if ($killed % 2)
 	{
-		kill_indexer();
+		kill_and_recover($node, indexer_pid('postgres'));
 	}
 	else
 	{
 		$node->stop('immediate');
 		$node->start;
 	}
-	wait_for_server();
+	wait_for_store($node);
 	$node->safe_psql('postgres', qq{UPDATE big SET doc = '{"n": -$killed, "k": "new"}' WHERE id = 'big/$killed'; DELETE FROM big WHERE id = 'big/1$killed'});
 }
 cmp_ok($killed, '>', 0, "the build was broken off $killed times");

@@ -7,6 +7,9 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use IPC::Run qw(start);
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+use Strike;
 
 my $rounds = $ENV{DOCSTORE_REPLICATION_ROUNDS} || 10;
 my $seed = $ENV{DOCSTORE_SEED} || time;
@@ -164,7 +167,7 @@ sub replicator { return sql(q{SELECT pid FROM pg_stat_activity WHERE backend_typ
 
 my @disturbances = (
 	[ 'the replicator is terminated' => sub { my $pid = replicator(); sql("SELECT pg_terminate_backend($pid)") if $pid ne ''; } ],
-	[ 'the replicator is killed' => sub { my $pid = replicator(); kill('KILL', $pid) if $pid ne ''; } ],
+	[ 'the replicator is killed' => sub { kill_and_recover($node, replicator()) } ],
 	[ 'the server is killed' => sub { $node->stop('immediate'); $node->start; } ],
 	[ 'the server restarts' => sub { $node->restart; } ],
 	[ 'all is replicated anew' => sub { sql("SELECT docstore.reset_replication('$_')") for ('family', 'merged', 'log'); } ],
@@ -191,15 +194,7 @@ for my $round (1 .. $rounds)
 	$run->{handle}->finish;
 	if ($name =~ /killed|restarts/)
 	{
-		# A killed process takes the server down a moment later.
-		my $up = 0;
-		for (1 .. 600)
-		{
-			my ($ret) = eval { $node->psql('postgres', 'SELECT count(*) FROM a') }; # psql may end before it is written to
-			if (defined $ret && $ret == 0) { $up = 1; last; }
-			select(undef, undef, undef, 0.1);
-		}
-		die 'the server does not come back' unless $up;
+		wait_for_store($node);
 		for my $gid (split /\n/, sql('SELECT gid FROM pg_prepared_xacts'))
 		{
 			sql((rand() < 0.5 ? 'COMMIT' : 'ROLLBACK') . " PREPARED '$gid'");

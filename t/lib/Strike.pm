@@ -4,7 +4,7 @@ use strict;
 use warnings;
 use PostgreSQL::Test::Utils;
 use Exporter 'import';
-our @EXPORT = qw(children kill_process kill_server start_again is_stopped wait_for_store);
+our @EXPORT = qw(children kill_process kill_and_recover kill_server start_again is_stopped wait_for_store);
 
 sub _state
 {
@@ -37,6 +37,18 @@ sub kill_process
 	die "'$pid' is no process" unless $pid =~ /^[1-9]\d*$/;
 	kill 'KILL', $pid;
 	_wait_gone($pid);
+}
+
+# A process of a server with restart_after_crash; an empty pid means that it is not there just now.  Comes back when the server has
+# noticed and started over.
+sub kill_and_recover
+{
+	my ($node, $pid) = @_;
+	return if $pid eq '';
+	my $seen = -s $node->logfile;
+	kill_process($pid);
+	$node->wait_for_log(qr/\(PID $pid\) (was terminated by signal 9|exited)/, $seen);
+	wait_for_store($node);
 }
 
 # Process ids of the postmaster's children.
