@@ -5,6 +5,7 @@
 #define LSM_STANDALONE_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "engine/handle.h"
 
@@ -24,6 +25,9 @@ struct LsmStandalone
 	LsmWriteRequest *head;
 	LsmWriteRequest *tail;
 	LsmBatch joined; /* the leader's */
+	_Atomic int queued;
+	int company;      /* so many were there when the last synced group was written */
+	uint64_t sync_us; /* what that took */
 };
 
 #endif

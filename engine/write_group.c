@@ -4,12 +4,17 @@
  * As in LevelDB, writers stand in a queue.  Who comes to its head leads: it takes
  * everything behind it (bounded), writes it as one record, puts it into the
  * memtable, tells the others and wakes the next head.  So while one sync runs,
- * the next group gathers.
+ * the next group gathers.  Those it held are back only after the next leader could
+ * begin; so before a sync a leader lets the others run until as many stand in the queue as
+ * there were last time, for half of what a sync takes at most.  Who is alone waits for nobody.
  *
  * For threads of one process: the queue lies in private memory, a request on
  * its writer's stack.  Left out of the library that PostgreSQL loads.
  */
 #include "engine/standalone.h"
+
+#include <sched.h>
+
 #include "engine/write.h"
 
 #define MAX_GROUP (1 << 20) /* bytes; a longer one makes the first in it wait for nothing */
@@ -27,6 +32,20 @@ struct LsmWriteRequest
 	LsmStatus status;
 	LsmError err;
 };
+
+/* The caller is at the head, and the group is to be synced. */
+static void
+gather(LsmDb *db)
+{
+	LsmStandalone *s = db->standalone;
+	uint64_t since_us;
+
+	if (s->company <= 1)
+		return;
+	since_us = db->env->ops->now_us(db->env);
+	while (atomic_load(&s->queued) < s->company && (db->env->ops->now_us(db->env) - since_us) * 2 < s->sync_us)
+		sched_yield();
+}
 
 static void
 answer(LsmWriteRequest *request, LsmStatus status, const LsmError *err)
@@ -129,7 +148,16 @@ write_group(LsmDb *db)
 	{
 		status = join_group(s, last, taken, &batch, &err);
 		if (status == LSM_OK)
+		{
+			uint64_t since_us = sync ? db->env->ops->now_us(db->env) : 0;
+
 			status = lsm_log_batch(db, batch, seq, sync, &err);
+			if (sync)
+			{
+				s->sync_us = db->env->ops->now_us(db->env) - since_us;
+				s->company = atomic_load(&s->queued);
+			}
+		}
 		for (LsmWriteRequest *r = s->head;; r = r->next)
 		{
 			if (r->taken && status == LSM_OK)
@@ -159,6 +187,7 @@ leave_queue(LsmStandalone *s, const LsmWriteRequest *own, const LsmWriteRequest 
 
 		s->head = r->next;
 		more = r != last;
+		atomic_fetch_sub(&s->queued, 1);
 		if (r == own)
 			continue;
 		/* the request is gone as soon as its writer sees this and we let go of the mutex */
@@ -189,9 +218,12 @@ lsm_write_grouped(LsmDb *db, LsmBatch *batch, bool sync, uint64_t *first_seq, Ls
 	else
 		s->head = &request;
 	s->tail = &request;
+	atomic_fetch_add(&s->queued, 1);
 	while (!request.done && s->head != &request)
 		pthread_cond_wait(&request.wake, &s->queue_mutex);
 	pthread_mutex_unlock(&s->queue_mutex);
+	if (!request.done && sync)
+		gather(db);
 	if (!request.done)
 		leave_queue(s, &request, write_group(db));
 	pthread_cond_destroy(&request.wake);
