@@ -133,8 +133,8 @@ compact_level(LsmDb *db, int level, LsmSlice lower, LsmSlice upper, LsmError *er
 	}
 }
 
-static LsmStatus
-compact_range_with_role(LsmDb *db, LsmSlice lower, LsmSlice upper, LsmError *err)
+LsmStatus
+lsm_compact_range_with_role(LsmDb *db, LsmSlice lower, LsmSlice upper, LsmError *err)
 {
 	int deepest;
 	LsmStatus status = lsm_refresh(db, err);
@@ -164,7 +164,7 @@ lsm_compact_range(LsmDb *db, LsmSlice lower, LsmSlice upper, LsmError *err)
 		status = lsm_role_wait(db, err);
 	if (status != LSM_OK)
 		return status;
-	status = compact_range_with_role(db, lower, upper, err);
+	status = lsm_compact_range_with_role(db, lower, upper, err);
 	lsm_role_give(db);
 	return status;
 }

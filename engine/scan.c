@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/dead.h"
 #include "engine/level_iter.h"
 #include "engine/spill.h"
 
@@ -50,6 +51,8 @@ typedef struct Scan
 	LsmBuf key;    /* the user key shown, or to be passed over */
 	LsmBuf value;  /* backward and spilled values */
 	LsmBuf target; /* seek keys */
+
+	LsmDeadCount passed;
 } Scan;
 
 /* ---- ends and errors ---- */
@@ -426,6 +429,7 @@ find_forward(Scan *s, bool passing)
 {
 	LsmSlice upper = lsm_buf_slice(&s->upper);
 	bool skipped = false;
+	uint64_t dead = 0;
 
 	for (; s->it->valid; lsm_iter_next(s->it))
 	{
@@ -438,9 +442,13 @@ find_forward(Scan *s, bool passing)
 			return;
 		user = lsm_ikey_user(s->it->key);
 		if (passing && same_key(&s->key, user))
+		{
+			lsm_dead_pass(&s->passed, dead++, lsm_buf_slice(&s->key));
 			continue;
+		}
 		if (behind(user, upper))
 		{
+			lsm_dead_count(s->db, &s->passed, dead, lsm_buf_slice(&s->key));
 			stop(s, LSM_OK);
 			return;
 		}
@@ -462,13 +470,18 @@ find_forward(Scan *s, bool passing)
 				passing = true;
 				s->place = PLACE_FORWARD;
 				if ((trailer & 0xff) == LSM_TYPE_DELETION || (stamp.flags & LSM_STAMP_DELETE))
+				{
+					lsm_dead_pass(&s->passed, dead++, lsm_buf_slice(&s->key));
 					break;
+				}
+				lsm_dead_count(s->db, &s->passed, dead, lsm_buf_slice(&s->key));
 				show(s, trailer >> 8, &stamp, payload);
 				/* (skipped: perhaps of another key, that does not matter much) */
 				s->pub.version.generation = skipped ? 0 : s->generation;
 				return;
 		}
 	}
+	lsm_dead_count(s->db, &s->passed, dead, lsm_buf_slice(&s->key));
 	at_end(s);
 }
 
@@ -484,6 +497,7 @@ find_backward(Scan *s)
 	bool visible = false;  /* its newest visible version so far is a value, in s->value */
 	LsmStamp best = {0, 0, 0};
 	uint64_t best_seq = 0;
+	uint64_t dead = 0;
 
 	for (; s->it->valid; lsm_iter_prev(s->it))
 	{
@@ -501,6 +515,7 @@ find_backward(Scan *s)
 				break;
 			if (lsm_slice_compare(user, lower) < 0)
 			{
+				lsm_dead_count(s->db, &s->passed, dead, lsm_buf_slice(&s->key));
 				stop(s, LSM_OK);
 				return;
 			}
@@ -521,8 +536,11 @@ find_backward(Scan *s)
 				return;
 			case DELETED:
 				visible = false;
+				lsm_dead_pass(&s->passed, dead++, lsm_buf_slice(&s->key));
 				break;
 			case SHOW:
+				if (visible)
+					lsm_dead_pass(&s->passed, dead++, lsm_buf_slice(&s->key));
 				visible = true;
 				best = stamp;
 				best_seq = trailer >> 8;
@@ -534,6 +552,7 @@ find_backward(Scan *s)
 				break;
 		}
 	}
+	lsm_dead_count(s->db, &s->passed, dead, lsm_buf_slice(&s->key));
 	if (!visible || s->it->status != LSM_OK)
 	{
 		at_end(s);
@@ -699,5 +718,6 @@ lsm_scan_close(LsmScan *scan)
 	lsm_buf_free(&s->key);
 	lsm_buf_free(&s->value);
 	lsm_buf_free(&s->target);
+	lsm_buf_free(&s->passed.from);
 	free(s);
 }

@@ -49,6 +49,12 @@ typedef struct LsmSnapshot
 	uint32_t count;
 } LsmSnapshot;
 
+typedef struct LsmDeadKey
+{
+	uint32_t len;
+	char bytes[256];
+} LsmDeadKey;
+
 typedef enum LsmPhase
 {
 	LSM_PHASE_NEW, /* not recovered yet */
@@ -110,6 +116,14 @@ struct LsmShared
 	_Atomic uint64_t flush_us;       /* what a flush takes; 0: not measured yet */
 	_Atomic uint64_t flush_since_us; /* when the running one began; 0: none runs */
 	_Atomic uint64_t next_write_us;  /* when the next write is due while background work is behind */
+
+	/* ---- dead.c ---- */
+	_Atomic bool dead_noted;        /* a scan met a stretch of dead entries; STATE to set, role to clear */
+	_Atomic uint64_t dead_pause_us; /* before then no other is noted */
+	LsmDeadKey dead_first;          /* STATE */
+	LsmDeadKey dead_last;           /* STATE */
+	bool dead_flushed;              /* memtables were flushed since; role while dead_noted */
+	uint64_t dead_took_us;          /* so far; likewise */
 
 	/* ---- counters for lsm_stats ---- */
 	_Atomic uint64_t flushes, compactions, bytes_flushed, bytes_compacted, stalls, stall_us;

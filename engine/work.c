@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "engine/compact.h"
+#include "engine/dead.h"
 #include "engine/install.h"
 #include "engine/room.h"
 
@@ -113,7 +114,10 @@ work_with_role(LsmDb *db, bool *did, LsmError *err)
 	status = lsm_advance_position(db, did, err);
 	if (status != LSM_OK || *did)
 		return status;
-	return compact_once(db, did, err);
+	status = compact_once(db, did, err);
+	if (status == LSM_OK && !*did)
+		status = lsm_dead_work(db, did, err);
+	return status;
 }
 
 LsmStatus
@@ -139,8 +143,11 @@ lsm_work_inline(LsmDb *db, LsmError *err)
 	if (!lsm_role_try(db))
 		return LSM_OK;
 	status = lsm_flush_all(db, err);
-	while (status == LSM_OK && did && compact_once(db, &did, &ignored) == LSM_OK)
-		;
+	while (status == LSM_OK && did)
+	{
+		if (compact_once(db, &did, &ignored) != LSM_OK || (!did && lsm_dead_work(db, &did, &ignored) != LSM_OK))
+			break;
+	}
 	lsm_collect(db);
 	lsm_sweep(db);
 	lsm_reclaim(db);

@@ -22,6 +22,8 @@ extern LsmStatus lsm_wait_flushed(LsmDb *db, uint64_t generation, LsmError *err)
 /* If the only memtable is empty and its position went ahead (lsm_rotate_if_older): the manifest follows, and the
  * journal may let go. */
 extern LsmStatus lsm_advance_position(LsmDb *db, bool *did, LsmError *err);
+/* With the role: as lsm_compact_range, of what is in tables. */
+extern LsmStatus lsm_compact_range_with_role(LsmDb *db, LsmSlice lower, LsmSlice upper, LsmError *err);
 /* inline_work: flushes, then compacts until nothing is due.  Only the flush's failure is returned; does nothing
  * if another thread has the role. */
 extern LsmStatus lsm_work_inline(LsmDb *db, LsmError *err);
