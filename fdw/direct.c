@@ -8,6 +8,10 @@
  * without subqueries in new values or conditions; PostgreSQL itself keeps those
  * away that have row triggers, generated columns or a view's check option.
  *
+ * Changes are kept until there are enough to write together, unless somebody wants to see the row
+ * or a volatile function might look for it.  If one of them turns out to have been
+ * changed by others, all of them are made one by one.
+ *
  * READ COMMITTED: a document of which somebody has committed a newer version
  * meanwhile is locked, put in the place of the old one, tested and changed.
  */
@@ -45,6 +49,15 @@ typedef struct DocDirect
 	List *values;         /* ExprStates, likewise */
 	AttrNumber id;        /* the id's column */
 	TupleTableSlot *slot; /* the new row */
+	/* what is kept; size 0: nothing ever is, which is known when the first document is found */
+	bool asked;
+	int size;
+	int n;
+	Size bytes;
+	DocumentKey *keys;
+	LsmVersion *seen;
+	Jsonb **docs; /* of an UPDATE */
+	MemoryContext kept;
 } DocDirect;
 
 /* ---- planning ---- */
@@ -137,6 +150,31 @@ docstore_plan_direct(PlannerInfo *root, ModifyTable *plan, Index result_relation
 
 /* ---- execution ---- */
 
+static bool
+may_keep(ForeignScanState *node, DocDirect *direct)
+{
+	ForeignScan *plan = (ForeignScan *) node->ss.ps.plan;
+
+	return docstore_modify_batch_size(direct->modify) > 1 && node->resultRelInfo->ri_projectReturning == NULL &&
+		   !list_member_int(direct->columns, direct->id) &&
+		   !contain_volatile_functions_not_nextval((Node *) plan->fdw_recheck_quals) &&
+		   !contain_volatile_functions_not_nextval((Node *) plan->fdw_exprs);
+}
+
+static void
+begin_keeping(ForeignScanState *node, DocDirect *direct)
+{
+	MemoryContext old = MemoryContextSwitchTo(node->ss.ps.state->es_query_cxt);
+
+	direct->size = Min(docstore_modify_batch_size(direct->modify), DOCSTORE_MAX_BATCH);
+	direct->keys = palloc(direct->size * sizeof(DocumentKey));
+	direct->seen = palloc(direct->size * sizeof(LsmVersion));
+	if (((ForeignScan *) node->ss.ps.plan)->operation == CMD_UPDATE)
+		direct->docs = palloc(direct->size * sizeof(Jsonb *));
+	direct->kept = AllocSetContextCreate(CurrentMemoryContext, "docstore changes", ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(old);
+}
+
 void
 docstore_begin_direct(ForeignScanState *node, int eflags)
 {
@@ -189,39 +227,129 @@ make_row(ForeignScanState *node, DocDirect *direct, DocRow *row, TupleTableSlot 
 	ExecStoreVirtualTuple(slot);
 }
 
-/* Changes the document that the scan has found; false if there is nothing to change any more. */
-static bool
-change(ForeignScanState *node, DocDirect *direct, TupleTableSlot *found)
+/* One attempt at the document that lies in the scan's row. */
+static DocResult
+attempt(ForeignScanState *node, DocDirect *direct, const DocumentKey *key, TupleTableSlot *found, LsmVersion *newest)
 {
 	ForeignScan *plan = (ForeignScan *) node->ss.ps.plan;
 	DocScan *scan = node->fdw_state;
 	DocRow *row = docstore_scan_row(scan);
+	MemoryContext old = MemoryContextSwitchTo(docstore_modify_temp(direct->modify));
+	DocResult result;
+
+	if (plan->operation == CMD_UPDATE)
+	{
+		make_row(node, direct, row, found);
+		result = docstore_modify_update(direct->modify, node->ss.ps.state, node->resultRelInfo, direct->slot, key,
+										docstore_scan_version(scan), direct->body ? row->doc.jsonb : NULL, newest);
+	}
+	else
+	{
+		ExecClearTuple(direct->slot);
+		result = docstore_modify_delete(direct->modify, node->resultRelInfo, direct->slot, key, docstore_scan_version(scan),
+										newest);
+	}
+	MemoryContextSwitchTo(old);
+	return result;
+}
+
+/* Goes on as long as there is a newer version, which takes the place of what the scan has found; false if nothing was changed. */
+static bool
+settle(ForeignScanState *node, DocDirect *direct, const DocumentKey *key, DocResult result, LsmVersion *newest)
+{
+	while (result == DOC_NEWER)
+	{
+		if (!docstore_scan_replace(node, node->fdw_state, key, newest, docstore_modify_found(direct->modify)))
+			return false;
+		result = attempt(node, direct, key, node->ss.ss_ScanTupleSlot, newest);
+	}
+	return result == DOC_DONE;
+}
+
+/* Changes the document that the scan has found; false if there is nothing to change any more. */
+static bool
+change(ForeignScanState *node, DocDirect *direct, TupleTableSlot *found)
+{
+	DocRow *row = docstore_scan_row(node->fdw_state);
 	DocumentKey key;
+	DocResult result;
 	LsmVersion newest;
 
 	document_key_init(&key, docstore_modify_storage(direct->modify), VARDATA(row->id), VARSIZE(row->id) - VARHDRSZ);
-	for (;;)
+	result = attempt(node, direct, &key, found, &newest);
+	return settle(node, direct, &key, result, &newest);
+}
+
+/* ---- many at once ---- */
+
+static void
+count(ForeignScanState *node, DocDirect *direct, int n)
+{
+	if (direct->counts)
+		node->ss.ps.state->es_processed += n;
+	if (node->ss.ps.instrument != NULL)
+		node->ss.ps.instrument->tuplecount += n;
+}
+
+/* Writes what is kept.  What the scan stands on is lost. */
+static void
+flush(ForeignScanState *node, DocDirect *direct)
+{
+	DocWriter *writer = docstore_modify_writer(direct->modify);
+	TimestampTz now = GetCurrentTimestamp();
+	MemoryContext old;
+	bool done;
+
+	if (direct->n == 0)
+		return;
+	old = MemoryContextSwitchTo(direct->kept);
+	done = docstore_change_many(writer, direct->n, direct->keys, direct->seen, direct->docs, now);
+	MemoryContextSwitchTo(old);
+	if (done)
+		count(node, direct, direct->n);
+	for (int i = 0; !done && i < direct->n; i++)
+	{
+		LsmVersion newest;
+		DocResult result;
+		uint64 etag;
+
+		if (direct->docs != NULL)
+			result = docstore_update(writer, &direct->keys[i], &direct->seen[i], NULL, direct->docs[i], now, &etag, &newest);
+		else
+			result = docstore_delete(writer, &direct->keys[i], &direct->seen[i], false, &newest);
+		if (settle(node, direct, &direct->keys[i], result, &newest))
+			count(node, direct, 1);
+		ResetExprContext(node->ss.ps.ps_ExprContext);
+	}
+	MemoryContextReset(direct->kept);
+	direct->n = 0;
+	direct->bytes = 0;
+}
+
+static void
+keep(ForeignScanState *node, DocDirect *direct, TupleTableSlot *found)
+{
+	DocScan *scan = node->fdw_state;
+	DocRow *row = docstore_scan_row(scan);
+	int i = direct->n;
+
+	document_key_init(&direct->keys[i], docstore_modify_storage(direct->modify), VARDATA(row->id), VARSIZE(row->id) - VARHDRSZ);
+	direct->seen[i] = *docstore_scan_version(scan);
+	if (direct->docs != NULL)
 	{
 		MemoryContext old = MemoryContextSwitchTo(docstore_modify_temp(direct->modify));
-		DocResult result;
+		Jsonb *doc;
 
-		if (plan->operation == CMD_UPDATE)
-		{
-			make_row(node, direct, row, found);
-			result = docstore_modify_update(direct->modify, node->ss.ps.state, node->resultRelInfo, direct->slot, &key,
-											docstore_scan_version(scan), direct->body ? row->doc.jsonb : NULL, &newest);
-		}
-		else
-		{
-			ExecClearTuple(direct->slot);
-			result = docstore_modify_delete(direct->modify, node->resultRelInfo, direct->slot, &key, docstore_scan_version(scan), &newest);
-		}
+		make_row(node, direct, row, found);
+		doc = docstore_modify_build(direct->modify, node->ss.ps.state, node->resultRelInfo, direct->slot, &direct->keys[i],
+									&direct->seen[i], direct->body ? row->doc.jsonb : NULL);
+		direct->docs[i] = memcpy(MemoryContextAlloc(direct->kept, VARSIZE_ANY(doc)), doc, VARSIZE_ANY(doc));
+		direct->bytes += VARSIZE_ANY(doc);
 		MemoryContextSwitchTo(old);
-		if (result != DOC_NEWER)
-			return result == DOC_DONE;
-		if (!docstore_scan_replace(node, scan, &key, &newest, docstore_modify_found(direct->modify)))
-			return false;
 	}
+	direct->n++;
+	if (direct->n == direct->size || direct->bytes > docstore_batch_bytes())
+		flush(node, direct);
 }
 
 /* With RETURNING one document at a time, which is shown; else all of them, and no row. */
@@ -230,26 +358,32 @@ docstore_iterate_direct(ForeignScanState *node)
 {
 	DocDirect *direct = node->resultRelInfo->ri_FdwState;
 	ProjectionInfo *returning = node->resultRelInfo->ri_projectReturning;
-	EState *estate = node->ss.ps.state;
 	TupleTableSlot *found;
 
+	if (!direct->asked && may_keep(node, direct))
+		begin_keeping(node, direct);
+	direct->asked = true;
 	for (;;)
 	{
 		CHECK_FOR_INTERRUPTS();
 		found = docstore_scan_next(node, node->fdw_state);
 		if (TupIsNull(found))
-			return found;
-		if (change(node, direct, found))
 		{
-			if (direct->counts)
-				estate->es_processed++;
+			flush(node, direct);
+			return ExecClearTuple(node->ss.ss_ScanTupleSlot);
+		}
+		if (direct->size > 0)
+			keep(node, direct, found);
+		else if (change(node, direct, found))
+		{
 			if (returning != NULL)
 			{
+				if (direct->counts)
+					node->ss.ps.state->es_processed++;
 				returning->pi_exprContext->ecxt_scantuple = direct->slot;
 				return direct->slot;
 			}
-			if (node->ss.ps.instrument != NULL)
-				node->ss.ps.instrument->tuplecount++;
+			count(node, direct, 1);
 		}
 		/* What the slot shows lies partly in memory that goes now. */
 		ExecClearTuple(found);

@@ -511,21 +511,13 @@ docstore_modify_replaces(const DocModify *modify)
 	return !modify->compare && modify->table->doc != 0 && bms_is_member(modify->table->doc, modify->changed);
 }
 
-DocResult
-docstore_modify_update(DocModify *modify, EState *estate, ResultRelInfo *rri, TupleTableSlot *slot, const DocumentKey *key,
-					   const LsmVersion *seen, Jsonb *stored, LsmVersion *newest)
+static Jsonb *
+build_update(DocModify *modify, EState *estate, ResultRelInfo *rri, TupleTableSlot *slot, const DocumentKey *key,
+			 const DocumentKey *new_key, const LsmVersion *seen, Jsonb *stored, TimestampTz now)
 {
-	TimestampTz now = GetCurrentTimestamp();
-	bool wanted = row_wanted(rri, CMD_UPDATE);
 	const Bitmapset *changed = modify->changed;
-	DocumentKey new_key;
-	DocResult result;
-	uint64 etag;
-	bool moved;
 	Jsonb *doc;
 
-	slot_id(modify->table, slot, modify->collection.storage, &new_key);
-	moved = lsm_slice_compare(document_key_slice(key), document_key_slice(&new_key)) != 0;
 	if (stored == NULL && !docstore_modify_replaces(modify))
 	{
 		TimestampTz modified;
@@ -538,10 +530,34 @@ docstore_modify_update(DocModify *modify, EState *estate, ResultRelInfo *rri, Tu
 			changed = compare_columns(modify, slot, key, stored);
 	}
 	doc = doc_build_changed(modify->table, slot, stored, changed);
-	if (wanted || row_checked(rri, modify->table))
-		doc = show_and_check(modify, estate, rri, CMD_UPDATE, slot, &new_key, now, doc);
+	if (row_wanted(rri, CMD_UPDATE) || row_checked(rri, modify->table))
+		doc = show_and_check(modify, estate, rri, CMD_UPDATE, slot, new_key, now, doc);
+	return doc;
+}
+
+Jsonb *
+docstore_modify_build(DocModify *modify, EState *estate, ResultRelInfo *rri, TupleTableSlot *slot, const DocumentKey *key,
+					  const LsmVersion *seen, Jsonb *stored)
+{
+	return build_update(modify, estate, rri, slot, key, key, seen, stored, GetCurrentTimestamp());
+}
+
+DocResult
+docstore_modify_update(DocModify *modify, EState *estate, ResultRelInfo *rri, TupleTableSlot *slot, const DocumentKey *key,
+					   const LsmVersion *seen, Jsonb *stored, LsmVersion *newest)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	DocumentKey new_key;
+	DocResult result;
+	uint64 etag;
+	bool moved;
+	Jsonb *doc;
+
+	slot_id(modify->table, slot, modify->collection.storage, &new_key);
+	moved = lsm_slice_compare(document_key_slice(key), document_key_slice(&new_key)) != 0;
+	doc = build_update(modify, estate, rri, slot, key, &new_key, seen, stored, now);
 	result = docstore_update(&modify->writer, key, seen, moved ? &new_key : NULL, doc, now, &etag, newest);
-	if (wanted && result == DOC_DONE)
+	if (row_wanted(rri, CMD_UPDATE) && result == DOC_DONE)
 		show_etag(modify, slot, etag);
 	return result;
 }
@@ -618,6 +634,18 @@ uint64
 docstore_modify_storage(const DocModify *modify)
 {
 	return modify->collection.storage;
+}
+
+DocWriter *
+docstore_modify_writer(DocModify *modify)
+{
+	return &modify->writer;
+}
+
+int
+docstore_modify_batch_size(const DocModify *modify)
+{
+	return modify->table->batch_size;
 }
 
 MemoryContext

@@ -44,6 +44,11 @@ extern bool docstore_modify_replaces(const DocModify *modify);
  */
 extern DocResult docstore_modify_update(DocModify *modify, EState *estate, ResultRelInfo *rri, TupleTableSlot *slot,
 										const DocumentKey *key, const LsmVersion *seen, Jsonb *stored, LsmVersion *newest);
+/* The same without writing: the document that the row stands for.  The id must stay. */
+extern Jsonb *docstore_modify_build(DocModify *modify, EState *estate, ResultRelInfo *rri, TupleTableSlot *slot,
+									const DocumentKey *key, const LsmVersion *seen, Jsonb *stored);
+extern DocWriter *docstore_modify_writer(DocModify *modify);
+extern int docstore_modify_batch_size(const DocModify *modify);
 extern DocResult docstore_modify_delete(DocModify *modify, ResultRelInfo *rri, TupleTableSlot *slot, const DocumentKey *key,
 										const LsmVersion *seen, LsmVersion *version);
 /* The newest version's value after DOC_NEWER. */

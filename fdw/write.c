@@ -382,6 +382,19 @@ lock_mode(const Change *change)
 	}
 }
 
+/* What follows a write, without locks. */
+static void
+after_write(DocWriter *writer, const Change *changes, int n)
+{
+	if (batch.count > 0)
+		lsm_throttle(docstore_db(), batch.memtable_cost);
+	for (int i = 0; i < n; i++)
+		if (changes[i].write && changes[i].kind != CHANGE_LOCK)
+			docstore_predicate_wrote(writer->storage, document_key_slice(changes[i].key));
+	if (batch.rep.cap > BATCH_KEEP)
+		lsm_batch_free(&batch);
+}
+
 /* Returns the sequence number of the first record written. */
 static uint64
 perform(DocWriter *writer, Change *changes, int n, TimestampTz modified, LsmVersion *newer)
@@ -483,13 +496,7 @@ perform(DocWriter *writer, Change *changes, int n, TimestampTz modified, LsmVers
 			docstore_check(lsm_make_room(db, batch.memtable_cost, &err), &err);
 	}
 	leave_queues(changes, given);
-	if (batch.count > 0)
-		lsm_throttle(db, batch.memtable_cost);
-	for (int i = 0; i < n; i++)
-		if (changes[i].write && changes[i].kind != CHANGE_LOCK)
-			docstore_predicate_wrote(writer->storage, document_key_slice(changes[i].key));
-	if (batch.rep.cap > BATCH_KEEP)
-		lsm_batch_free(&batch);
+	after_write(writer, changes, n);
 	return first_seq;
 }
 
@@ -587,6 +594,61 @@ docstore_delete(DocWriter *writer, const DocumentKey *key, const LsmVersion *see
 	if (change.result == DOC_DONE)
 		*version = change.sight.version;
 	return change.result;
+}
+
+/* May the version that was seen be replaced, without a wait or a word? */
+static bool
+is_plain(const DocWriter *writer, const Change *change)
+{
+	const Sight *sight = &change->sight;
+
+	return !sight->blocked && sight->exists && doc_same_version(sight->version.seq, change->seen) &&
+		   (sight->fate != DOCSTORE_FATE_OWN || sight->version.stamp.cid < writer->cid);
+}
+
+bool
+docstore_change_many(DocWriter *writer, int n, const DocumentKey *keys, const LsmVersion *seen, Jsonb *const *docs,
+					 TimestampTz modified)
+{
+	Change *changes = palloc0(n * sizeof(Change));
+	LsmDb *db = docstore_db();
+	bool written = false;
+
+	Assert(n <= DOCSTORE_MAX_BATCH);
+	while (!written)
+	{
+		bool full = false;
+		LsmStatus status;
+		LsmError err;
+
+		CHECK_FOR_INTERRUPTS();
+		lsm_batch_clear(&batch);
+		for (int i = 0; i < n; i++)
+		{
+			Change *change = &changes[i];
+
+			change->kind = docs != NULL ? CHANGE_UPDATE : CHANGE_DELETE;
+			change->key = &keys[i];
+			change->doc = docs != NULL ? docs[i] : NULL;
+			change->seen = seen[i].seq;
+			doc_look(change->key, lock_mode(change), NULL, &seen[i], &change->sight);
+			if (!is_plain(writer, change))
+				return false;
+			change->write = true;
+			add_record(writer, change, modified);
+		}
+		if (writer->tracked)
+			docstore_feed_add(&batch);
+		status = write_batch(db, changes, n, NULL, &full, &err);
+		written = status == LSM_OK;
+		if (!written && status != LSM_BUSY)
+			docstore_throw(&err);
+		if (full)
+			docstore_check(lsm_make_room(db, batch.memtable_cost, &err), &err);
+	}
+	after_write(writer, changes, n);
+	pfree(changes);
+	return true;
 }
 
 uint64

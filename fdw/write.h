@@ -79,6 +79,12 @@ extern DocResult docstore_update(DocWriter *writer, const DocumentKey *key, cons
 /* *version is the deleted one (its value goes to found if want_found), or the newer one. */
 extern DocResult docstore_delete(DocWriter *writer, const DocumentKey *key, const LsmVersion *seen, bool want_found,
 								 LsmVersion *version);
+/*
+ * Changes n <= DOCSTORE_MAX_BATCH documents, or deletes them (docs NULL), if of each the version that was seen is the
+ * newest and nobody else is at it.  Else false, and nothing was done: they are to be changed one by one.
+ */
+extern bool docstore_change_many(DocWriter *writer, int n, const DocumentKey *keys, const LsmVersion *seen,
+								 Jsonb *const *docs, TimestampTz modified);
 /* Inserts or replaces.  With expected: 40001 unless the newest etag is that (0: no such document). */
 extern uint64 docstore_put_document(DocWriter *writer, const DocumentKey *key, const Jsonb *doc, TimestampTz modified,
 									const uint64 *expected);

@@ -81,6 +81,45 @@ EXECUTE add('nothing', 1);
 RESET plan_cache_mode;
 UPDATE items SET n = (SELECT 5) WHERE id = (SELECT max(id) FROM items WHERE n > 100) RETURNING id, n;
 
+-- Many are written together: all or none, each once.
+INSERT INTO items (id, n) SELECT 'm' || lpad(i::text, 4, '0'), i FROM generate_series(1, 300) i;
+DO $$
+DECLARE
+	n int;
+BEGIN
+	UPDATE items SET n = items.n + 1000 - 301 WHERE id LIKE 'm%';
+	GET DIAGNOSTICS n = ROW_COUNT;
+	RAISE NOTICE '% changed', n;
+	DELETE FROM items WHERE id LIKE 'm%' AND items.n % 3 = 0;
+	GET DIAGNOSTICS n = ROW_COUNT;
+	RAISE NOTICE '% deleted', n;
+END $$;
+SELECT count(*), sum(n), min(n), max(n) FROM items WHERE id LIKE 'm%';
+SELECT count(DISTINCT etag) FROM stock WHERE id LIKE 'm%';
+UPDATE items SET n = n + 10 WHERE id LIKE 'm%';
+SELECT sum(n) FROM items WHERE id LIKE 'm%';
+EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) UPDATE items SET name = 'many' WHERE id LIKE 'm%';
+BEGIN;
+UPDATE items SET n = 1 WHERE id LIKE 'm%';
+SAVEPOINT s;
+UPDATE items SET n = 2 WHERE id LIKE 'm%';
+DELETE FROM items WHERE id LIKE 'm%';
+ROLLBACK TO s;
+UPDATE items SET n = n + 5 WHERE id LIKE 'm%';
+SELECT count(*), sum(n) FROM items WHERE id LIKE 'm%';
+ROLLBACK;
+SELECT sum(n) FROM items WHERE id LIKE 'm%';
+-- ... but one by one where a function might look for them.
+CREATE FUNCTION ones() RETURNS bigint LANGUAGE sql VOLATILE AS $$ SELECT count(*) FROM items WHERE n = 1 $$;
+UPDATE items SET n = 1 WHERE id LIKE 'm%' AND ones() < 3;
+SELECT count(*) FROM items WHERE n = 1 AND id LIKE 'm%';
+ALTER FOREIGN TABLE items OPTIONS (ADD batch_size '1');
+UPDATE items SET n = 2 WHERE id LIKE 'm%';
+ALTER FOREIGN TABLE items OPTIONS (DROP batch_size);
+SELECT count(*), sum(n) FROM items WHERE id LIKE 'm%';
+DELETE FROM items WHERE id LIKE 'm%';
+DROP FUNCTION ones;
+
 -- Through a view, and of a partition.
 CREATE VIEW small AS SELECT * FROM items WHERE n < 10;
 EXPLAIN (COSTS OFF) UPDATE small SET n = n + 1 WHERE id = 'i80';
