@@ -63,12 +63,24 @@ insert(const View *view, const char *collection, Datum id, uint64 etag, int sqls
 			7, values, columns != NULL ? NULL : "      n");
 }
 
+/* Asked for each batch, however small: the plan is kept. */
 static bool
 has_any(const View *view)
 {
+	static SPIPlanPtr plan;
 	Datum values[1] = {Int64GetDatum((int64) view->storage)};
 
-	execute("SELECT FROM docstore.view_error WHERE storage_id = $1 LIMIT 1", 1, values, NULL);
+	if (plan == NULL)
+	{
+		Oid types[1] = {INT8OID};
+
+		plan = SPI_prepare("SELECT FROM docstore.view_error WHERE storage_id = $1 LIMIT 1", 1, types);
+		if (plan == NULL)
+			elog(ERROR, "could not prepare a look at the errors of a view: %s", SPI_result_code_string(SPI_result));
+		(void) SPI_keepplan(plan);
+	}
+	if (SPI_execute_plan(plan, values, NULL, false, 1) != SPI_OK_SELECT)
+		elog(ERROR, "could not look at the errors of a view");
 	return SPI_processed > 0;
 }
 
