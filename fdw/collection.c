@@ -106,6 +106,20 @@ docstore_extension_relation(const char *name)
 	return oid;
 }
 
+Relation
+docstore_catalog_open(Oid relid, int natts, LOCKMODE mode)
+{
+	Relation rel = table_open(relid, mode);
+
+	if (RelationGetNumberOfAttributes(rel) != natts)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table \"%s.%s\" is not of the version of the library", SCHEMA, RelationGetRelationName(rel)),
+				 errdetail("It has %d columns, the library knows %d.", RelationGetNumberOfAttributes(rel), natts),
+				 errhint("Run ALTER EXTENSION docstore UPDATE, or install the library of the extension's version.")));
+	return rel;
+}
+
 static Oid
 catalog_table(void)
 {
@@ -204,7 +218,7 @@ find(const char *name, DocCollection *collection)
 		return true;
 	}
 
-	catalog = table_open(catalog_table(), AccessShareLock);
+	catalog = docstore_catalog_open(catalog_table(), NATTS, AccessShareLock);
 	before = generation;
 	tuple = find_tuple(catalog, name, NULL);
 	if (tuple != NULL)
@@ -288,7 +302,7 @@ docstore_collection_as_of(DocCollection *collection, LOCKMODE mode, Snapshot sna
 	if (TransactionIdIsCurrentTransactionId(collection->xmin) || !XidInMVCCSnapshot(collection->xmin, snapshot))
 		return;
 
-	catalog = table_open(catalog_table(), AccessShareLock);
+	catalog = docstore_catalog_open(catalog_table(), NATTS, AccessShareLock);
 	tuple = find_tuple(catalog, collection->name, snapshot);
 	if (tuple != NULL)
 	{
@@ -319,7 +333,7 @@ docstore_collection_at(const DocTable *table, LOCKMODE mode, Snapshot snapshot, 
 uint64
 docstore_collection_storage_at(const char *name, Snapshot snapshot)
 {
-	Relation catalog = table_open(catalog_table(), AccessShareLock);
+	Relation catalog = docstore_catalog_open(catalog_table(), NATTS, AccessShareLock);
 	HeapTuple tuple = find_tuple(catalog, name, snapshot);
 	DocCollection collection = {0};
 
@@ -361,7 +375,7 @@ by_name(const ListCell *a, const ListCell *b)
 List *
 docstore_collection_list(void)
 {
-	Relation catalog = table_open(catalog_table(), AccessShareLock);
+	Relation catalog = docstore_catalog_open(catalog_table(), NATTS, AccessShareLock);
 	SysScanDesc scan = systable_beginscan(catalog, InvalidOid, false, NULL, 0, NULL);
 	List *list = NIL;
 	HeapTuple tuple;
@@ -451,7 +465,7 @@ add(const char *name, Oid owner, TimestampTz created)
 	values[ATT_STORAGE - 1] = Int64GetDatum((int64) docstore_new_storage());
 	values[ATT_OWNER - 1] = ObjectIdGetDatum(owner);
 	values[ATT_CREATED - 1] = TimestampTzGetDatum(created);
-	catalog = table_open(catalog_table(), RowExclusiveLock);
+	catalog = docstore_catalog_open(catalog_table(), NATTS, RowExclusiveLock);
 	CatalogTupleInsert(catalog, heap_form_tuple(RelationGetDescr(catalog), values, nulls));
 	table_close(catalog, NoLock);
 	changed(catalog_table());
@@ -609,7 +623,7 @@ docstore_collection_drop(const char *name, bool cascade)
 	drop_consumers(name, cascade);
 	performMultipleDeletions(objects, cascade ? DROP_CASCADE : DROP_RESTRICT, 0);
 
-	catalog = table_open(catalog_table(), RowExclusiveLock);
+	catalog = docstore_catalog_open(catalog_table(), NATTS, RowExclusiveLock);
 	tuple = find_tuple(catalog, name, NULL);
 	if (tuple == NULL)
 		elog(ERROR, "collection \"%s\" is gone", name);
@@ -636,7 +650,7 @@ docstore_drop_collection(PG_FUNCTION_ARGS)
 static void
 replace_column(const char *name, int column, Datum value)
 {
-	Relation catalog = table_open(catalog_table(), RowExclusiveLock);
+	Relation catalog = docstore_catalog_open(catalog_table(), NATTS, RowExclusiveLock);
 	HeapTuple tuple = find_tuple(catalog, name, NULL);
 	Datum values[NATTS] = {0};
 	bool nulls[NATTS] = {false};

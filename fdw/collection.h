@@ -34,6 +34,12 @@ extern void docstore_collection_init(void);
 
 /* The oid of a table or index of the extension's; throws if it is not installed. */
 extern Oid docstore_extension_relation(const char *name);
+
+/*
+ * Opens a catalog table of the extension's.  Throws if it does not have so many columns: the library is of another version than
+ * the extension in this database.
+ */
+extern Relation docstore_catalog_open(Oid relid, int natts, LOCKMODE mode);
 /* Locks (unless NoLock) and reads; throws if there is no such collection. */
 extern void docstore_collection_get(const char *name, LOCKMODE mode, DocCollection *collection);
 /* The collection behind a table; throws if the table's owner has no right to it. */

@@ -134,13 +134,13 @@ docstore_consumer_give_whole(DocConsumerKind kind, const char *name, Oid owner)
 static Relation
 open_consumers(LOCKMODE mode)
 {
-	return table_open(docstore_extension_relation("consumer"), mode);
+	return docstore_catalog_open(docstore_extension_relation("consumer"), NATTS, mode);
 }
 
 static Relation
 open_links(LOCKMODE mode)
 {
-	return table_open(docstore_extension_relation("consumer_collection"), mode);
+	return docstore_catalog_open(docstore_extension_relation("consumer_collection"), NATTS_LINK, mode);
 }
 
 static void

@@ -123,6 +123,20 @@ ALTER FOREIGN TABLE changing DROP a, ADD b jsonb;
 SELECT * FROM changing WHERE id = 'a';
 UPDATE changing SET b = '7' WHERE id = 'a' RETURNING *;
 
+-- A library and an extension of different versions: an error, and no guess.
+BEGIN;
+ALTER TABLE docstore.collection ADD COLUMN later int;
+SELECT * FROM changing;
+ROLLBACK;
+BEGIN;
+ALTER TABLE docstore.view_index ADD COLUMN later int;
+SELECT docstore.drop_view('none');
+ROLLBACK;
+BEGIN;
+ALTER TABLE docstore.consumer ADD COLUMN later int;
+SELECT docstore.create_consumer('none', '{things}');
+ROLLBACK;
+
 -- After all that, the documents are as they were.
 SELECT id, doc FROM things ORDER BY id;
 

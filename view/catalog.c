@@ -34,6 +34,7 @@
 #include "utils/rel.h"
 #include "utils/ruleutils.h"
 
+#include "fdw/collection.h"
 #include "store/workers.h"
 
 #define SCHEMA "docstore"
@@ -348,7 +349,7 @@ find(const char *name, LOCKMODE mode)
 	if (known != NULL && (entry = hash_search(known, name, HASH_FIND, NULL)) != NULL && entry->view != NULL)
 		return entry->view;
 
-	catalog = table_open(catalog_table(), AccessShareLock);
+	catalog = docstore_catalog_open(catalog_table(), NATTS, AccessShareLock);
 	before = generation;
 	tuple = find_tuple(catalog, name, false);
 	if (tuple != NULL)
@@ -374,7 +375,7 @@ view_find_replacement(const char *name, LOCKMODE mode)
 
 	if (mode != NoLock)
 		view_lock(name, mode);
-	catalog = table_open(catalog_table(), AccessShareLock);
+	catalog = docstore_catalog_open(catalog_table(), NATTS, AccessShareLock);
 	tuple = find_tuple(catalog, name, true);
 	view = tuple != NULL ? read_tuple(catalog, tuple) : NULL;
 	table_close(catalog, AccessShareLock);
@@ -442,7 +443,7 @@ view_list(void)
 
 	if (!OidIsValid(find_catalog()))
 		return NIL;
-	catalog = table_open(catalog_oid, AccessShareLock);
+	catalog = docstore_catalog_open(catalog_oid, NATTS, AccessShareLock);
 	scan = systable_beginscan(catalog, InvalidOid, false, NULL, 0, NULL);
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 		views = lappend(views, read_tuple(catalog, tuple));
@@ -549,7 +550,7 @@ view_catalog_insert(const View *view)
 	nulls[ATT_ROWS - 1] = view->reduce == NULL;
 	if (view->reduce != NULL)
 		values[ATT_ROWS - 1] = CStringGetTextDatum(print_shape(view->rows));
-	catalog = table_open(catalog_table(), RowExclusiveLock);
+	catalog = docstore_catalog_open(catalog_table(), NATTS, RowExclusiveLock);
 	CatalogTupleInsert(catalog, heap_form_tuple(RelationGetDescr(catalog), values, nulls));
 	table_close(catalog, NoLock);
 	changed();
@@ -558,7 +559,7 @@ view_catalog_insert(const View *view)
 static void
 set_column(const View *view, int column, Datum value)
 {
-	Relation catalog = table_open(catalog_table(), RowExclusiveLock);
+	Relation catalog = docstore_catalog_open(catalog_table(), NATTS, RowExclusiveLock);
 	HeapTuple tuple = find_tuple(catalog, view->name, view->replacing);
 	bool isnull = false;
 
@@ -604,7 +605,7 @@ view_catalog_take_place(const View *replacement)
 void
 view_catalog_delete(const View *view)
 {
-	Relation catalog = table_open(catalog_table(), RowExclusiveLock);
+	Relation catalog = docstore_catalog_open(catalog_table(), NATTS, RowExclusiveLock);
 	HeapTuple tuple = find_tuple(catalog, view->name, view->replacing);
 
 	if (tuple == NULL)

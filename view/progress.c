@@ -19,6 +19,7 @@
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
+#include "fdw/collection.h"
 #include "view/errors.h"
 
 #define ATT_STORAGE 1
@@ -48,7 +49,7 @@
 static Relation
 open_table(LOCKMODE mode)
 {
-	return table_open(get_relname_relid("view_progress", get_namespace_oid("docstore", false)), mode);
+	return docstore_catalog_open(docstore_extension_relation("view_progress"), NATTS, mode);
 }
 
 static HeapTuple
