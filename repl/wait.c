@@ -17,7 +17,9 @@
 #include "store/feed.h"
 #include "store/workers.h"
 
-#define POLL_MS 20
+/* Between two looks: at first, growing to. */
+#define POLL_FIRST_MS 1
+#define POLL_MAX_MS 20
 
 PG_FUNCTION_INFO_V1(docstore_wait_for_replication);
 
@@ -70,6 +72,7 @@ docstore_wait_for_replication(PG_FUNCTION_ARGS)
 	Datum end = DirectFunctionCall2(timestamptz_pl_interval, TimestampTzGetDatum(GetCurrentTimestamp()), PG_GETARG_DATUM(1));
 	MemoryContext temp = AllocSetContextCreate(CurrentMemoryContext, "docstore wait", ALLOCSET_DEFAULT_SIZES);
 	uint64 target = docstore_feed_last_etag();
+	long poll_ms = POLL_FIRST_MS;
 
 	if (docstore_feed_own_etag() != 0)
 		ereport(ERROR,
@@ -90,7 +93,8 @@ docstore_wait_for_replication(PG_FUNCTION_ARGS)
 					 errmsg("replication \"%s\" did not catch up in time", name)));
 		MemoryContextReset(temp);
 		docstore_want_worker(DOCSTORE_REPLICATOR, MyDatabaseId);
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, POLL_MS, PG_WAIT_EXTENSION);
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, poll_ms, PG_WAIT_EXTENSION);
+		poll_ms = Min(poll_ms * 2, POLL_MAX_MS);
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 	}
