@@ -34,6 +34,7 @@
 #include "fdw/scan.h"
 #include "repl/state.h"
 #include "store/feed.h"
+#include "store/stop.h"
 #include "store/txn.h"
 
 /* A batch ends with the first of these. */
@@ -378,6 +379,7 @@ run(Batch *batch)
 		check_fault(repl_apply_empty(replicating->apply, NULL, true, &batch->counts));
 		batch->state.emptying = false;
 		batch->changed = true;
+		docstore_stop("replicate emptied");
 	}
 	if (batch->state.to_scan == NIL)
 		more = follow(batch);
@@ -392,13 +394,16 @@ run(Batch *batch)
 	retry_failed(batch);
 	if (batch->ndocs > 0)
 	{
+		docstore_stop("replicate read");
 		check_fault(repl_apply_run(replicating->apply, batch->docs, batch->ndocs, &batch->counts));
+		docstore_stop("replicate rows");
 		note_errors(batch);
 	}
 	if (batch->changed || batch->ndocs > 0 || batch->state.failed || batch->position > batch->consumer->position + IDLE_ETAGS)
 	{
 		repl_state_write(replicating->name, &batch->state, repl_apply_names(replicating->apply), &batch->counts);
 		docstore_consumer_advance(batch->consumer, batch->position);
+		docstore_stop("replicate position");
 	}
 	return more;
 }
@@ -434,6 +439,8 @@ docstore_replicate_batch(Replicating *replicating)
 	}
 	PopActiveSnapshot();
 	commit(&batch);
+	if (batch.ndocs > 0)
+		docstore_stop("replicated");
 	MemoryContextSwitchTo(context);
 	replicating->limit = Min(replicating->limit * 2, BATCH_DOCUMENTS);
 	return more;
