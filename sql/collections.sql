@@ -3,6 +3,12 @@ SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS docstore;
 RESET client_min_messages;
 
+-- What the extension offers says what it is (\df+, \d+).
+SELECT pg_describe_object(classid, objid, 0) AS has_no_comment FROM pg_depend
+WHERE refclassid = 'pg_extension'::regclass AND refobjid = (SELECT oid FROM pg_extension WHERE extname = 'docstore') AND deptype = 'e'
+	AND (classid = 'pg_proc'::regclass OR objid IN (SELECT oid FROM pg_class WHERE relkind IN ('r', 'v')))
+	AND obj_description(objid, classid::regclass::name) IS NULL;
+
 -- A collection comes with a foreign table of its name.
 SELECT docstore.create_collection('birds');
 \d birds
