@@ -20,6 +20,13 @@ TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # Clusters that the TAP tests make take their encoding from here, not from whoever runs this.
 unset LC_ALL LC_CTYPE LC_COLLATE
 export LANG=C.UTF-8
+# Nor does what the caller's programs connect to (PGHOST, PGPORT, PGOPTIONS, ...) matter here.
+for variable in ${!PG@}; do
+	case $variable in
+	PG_BIN | PG_CONFIG) ;;
+	*) unset "$variable" ;;
+	esac
+done
 
 # What is written here and installed must be readable for the server's user.
 umask 022
