@@ -50,6 +50,7 @@ typedef struct LsmOptions
 	LsmTableOptions table;             /* 16 KB blocks, restarts after 16 entries or 512 bytes, 10 bits, zstd level 3; level 0 uses the same unless
 							* level0_compression differs */
 	LsmCompression level0_compression; /* snappy: flushes must be quick */
+	bool seek_compaction;              /* merge files that many lookups search in vain before they come to a deeper one; false */
 	bool flush_all_versions;           /* standalone: flushes keep what no snapshot sees, as LevelDB's do; false */
 	bool inline_work;                  /* standalone: the writer itself flushes and compacts when due (deterministic) */
 } LsmOptions;
@@ -260,6 +261,7 @@ typedef struct LsmStats
 	uint64_t journal_position; /* oldest position still needed */
 	uint64_t compaction_debt;  /* bytes that levels hold above their targets */
 	uint64_t flushes, compactions, bytes_flushed, bytes_compacted, bytes_written;
+	uint64_t seek_compactions; /* of the compactions, those that lookups asked for */
 	uint64_t stalls, stall_us; /* writers that waited for room */
 	LsmCacheStats cache;
 	bool went_back;      /* recovery found a copy and took an earlier state of its files */

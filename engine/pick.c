@@ -249,6 +249,22 @@ least_overlap(const LsmFiles *files, int level)
 	return best;
 }
 
+/* Does any deeper level hold keys of the file's range? */
+static bool
+lies_over_another(const LsmFiles *files, int level, const LsmFileMeta *file)
+{
+	for (int beneath = level + 1; beneath < LSM_NUM_LEVELS; beneath++)
+	{
+		int from;
+		int to;
+
+		lsm_level_range(&files->levels[beneath], lsm_ikey_user(file->smallest), lsm_ikey_user(file->largest), &from, &to);
+		if (from < to)
+			return true;
+	}
+	return false;
+}
+
 /*
  * A file of which half and more are deletions makes every scan step over them.
  * Merging it with what lies beneath frees the space of both; as it only goes down, that
@@ -265,16 +281,8 @@ dense_with_deletions(const LsmFiles *files, int level)
 
 		if (!file->asked || file->props.deletions == 0 || file->props.deletions * 2 < file->props.entries)
 			continue;
-		for (int beneath = level + 1; beneath < LSM_NUM_LEVELS; beneath++)
-		{
-			int from;
-			int to;
-
-			lsm_level_range(&files->levels[beneath], lsm_ikey_user(file->smallest), lsm_ikey_user(file->largest),
-							&from, &to);
-			if (from < to)
-				return i;
-		}
+		if (lies_over_another(files, level, file))
+			return i;
 	}
 	return -1;
 }
@@ -354,6 +362,26 @@ lsm_pick_range(const LsmOptions *options, LsmFiles *files, int level, LsmSlice l
 		return LSM_OK;
 	status = make(options, files, level, from, to, NULL, false, compaction, err);
 	return status;
+}
+
+LsmStatus
+lsm_pick_file(const LsmOptions *options, LsmFiles *files, uint64_t number, LsmCompaction **compaction, LsmError *err)
+{
+	*compaction = NULL;
+	for (int level = 0; level < LSM_NUM_LEVELS - 1; level++)
+	{
+		const LsmLevel *l = &files->levels[level];
+
+		for (int i = 0; i < l->n; i++)
+		{
+			if (l->files[i]->number != number)
+				continue;
+			if (level > 0 && !lies_over_another(files, level, l->files[i]))
+				return LSM_OK;
+			return make_one(options, files, level, i, compaction, err);
+		}
+	}
+	return LSM_OK;
 }
 
 LsmStatus

@@ -28,6 +28,10 @@ extern LsmStatus lsm_pick(const LsmOptions *options, LsmFiles *files, LsmCompact
 extern LsmStatus lsm_pick_range(const LsmOptions *options, LsmFiles *files, int level, LsmSlice lower, LsmSlice upper,
 								uint64_t bytes, LsmCompaction **compaction, LsmError *err);
 
+/* Of the file with this number, into the level below; NULL if it is gone or, in levels >= 1, lies over nothing. */
+extern LsmStatus lsm_pick_file(const LsmOptions *options, LsmFiles *files, uint64_t number, LsmCompaction **compaction,
+							   LsmError *err);
+
 /* Writes a file afresh within its level (>= 1), for what outcomes settle meanwhile; level 0 goes down. */
 extern LsmStatus lsm_pick_rewrite(const LsmOptions *options, LsmFiles *files, int level, uint64_t number,
 								  LsmCompaction **compaction, LsmError *err);

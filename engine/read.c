@@ -6,6 +6,7 @@
  * versions it does not see are stepped over, through all of these places.
  */
 #include "engine/handle.h"
+#include "engine/seek.h"
 #include "engine/spill.h"
 
 typedef struct Lookup
@@ -19,6 +20,22 @@ typedef struct Lookup
 	bool passed; /* versions that the reader does not see */
 } Lookup;
 
+/* One file.  count is NULL unless lookups that search in vain are counted. */
+static inline LsmStatus
+visit_file(LsmDb *db, LsmSeekCount *count, int level, LsmFileMeta *file, LsmSlice key, uint64_t max_seq, LsmVisit visit,
+		   void *arg, bool *stopped, LsmError *err)
+{
+	bool filtered;
+	LsmTable *table;
+	LsmStatus status = lsm_table_cache_get(&db->tables, file, &table, err);
+
+	if (status == LSM_OK)
+		status = lsm_table_get(table, key, max_seq, visit, arg, stopped, &filtered, err);
+	if (__builtin_expect(count != NULL, 0) && status == LSM_OK && !filtered)
+		lsm_seek_count(db, count, level, file);
+	return status;
+}
+
 /*
  * Where a version comes from does not matter: takes a user key's versions, newest
  * first, and calls visit until that returns false.
@@ -28,7 +45,8 @@ visit_all(LsmDb *db, LsmSlice key, uint64_t max_seq, LsmVisit visit, void *arg, 
 {
 	LsmFiles *files = db->follow.files;
 	bool stopped = false;
-	LsmTable *table;
+	LsmSeekCount seeks = {NULL, 0};
+	LsmSeekCount *count = db->shared->options.seek_compaction ? &seeks : NULL;
 	LsmStatus status;
 
 	for (int i = 0; i < db->nmems; i++)
@@ -43,9 +61,7 @@ visit_all(LsmDb *db, LsmSlice key, uint64_t max_seq, LsmVisit visit, void *arg, 
 		if (lsm_slice_compare(lsm_ikey_user(file->smallest), key) > 0 ||
 			lsm_slice_compare(lsm_ikey_user(file->largest), key) < 0)
 			continue;
-		status = lsm_table_cache_get(&db->tables, file, &table, err);
-		if (status == LSM_OK)
-			status = lsm_table_get(table, key, max_seq, visit, arg, &stopped, NULL, err);
+		status = visit_file(db, count, 0, file, key, max_seq, visit, arg, &stopped, err);
 		if (status != LSM_OK || stopped)
 			return status;
 	}
@@ -60,9 +76,7 @@ visit_all(LsmDb *db, LsmSlice key, uint64_t max_seq, LsmVisit visit, void *arg, 
 		{
 			if (lsm_slice_compare(lsm_ikey_user(l->files[i]->smallest), key) > 0)
 				break;
-			status = lsm_table_cache_get(&db->tables, l->files[i], &table, err);
-			if (status == LSM_OK)
-				status = lsm_table_get(table, key, max_seq, visit, arg, &stopped, NULL, err);
+			status = visit_file(db, count, level, l->files[i], key, max_seq, visit, arg, &stopped, err);
 			if (status != LSM_OK || stopped)
 				return status;
 			if (__builtin_expect(i + 1 >= l->n, 0) ||

@@ -125,8 +125,12 @@ struct LsmShared
 	bool dead_flushed;              /* memtables were flushed since; role while dead_noted */
 	uint64_t dead_took_us;          /* so far; likewise */
 
+	/* ---- seek.c ---- */
+	_Atomic uint64_t seek_file;     /* number of a file that lookups searched in vain; 0: none; role to clear */
+	_Atomic uint64_t seek_pause_us; /* before then no other is noted */
+
 	/* ---- counters for lsm_stats ---- */
-	_Atomic uint64_t flushes, compactions, bytes_flushed, bytes_compacted, stalls, stall_us;
+	_Atomic uint64_t flushes, compactions, seek_compactions, bytes_flushed, bytes_compacted, stalls, stall_us;
 };
 
 static inline LsmPin *

@@ -58,6 +58,7 @@ lsm_stats(LsmDb *db, LsmStats *stats, LsmError *err)
 	stats->epoch = atomic_load(&shared->epoch);
 	stats->flushes = atomic_load(&shared->flushes);
 	stats->compactions = atomic_load(&shared->compactions);
+	stats->seek_compactions = atomic_load(&shared->seek_compactions);
 	stats->bytes_flushed = atomic_load(&shared->bytes_flushed);
 	stats->bytes_compacted = atomic_load(&shared->bytes_compacted);
 	stats->bytes_written = atomic_load(&shared->bytes_written);

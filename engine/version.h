@@ -35,6 +35,7 @@ typedef struct LsmFileMeta
 	/* What this handle learned when it wrote or opened the file. */
 	bool asked; /* props hold what the file says */
 	LsmTableProps props;
+	uint64_t vain; /* its lookups that searched the file in vain (seek.h) */
 
 	/* table_cache.c */
 	LsmTableCache *cache;

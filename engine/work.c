@@ -9,6 +9,7 @@
 #include "engine/dead.h"
 #include "engine/install.h"
 #include "engine/room.h"
+#include "engine/seek.h"
 
 #define STEP_MS 100
 
@@ -101,6 +102,15 @@ compact_once(LsmDb *db, bool *did, LsmError *err)
 	return status;
 }
 
+/* What readers asked for, when nothing else is due. */
+static LsmStatus
+asked_once(LsmDb *db, bool *did, LsmError *err)
+{
+	LsmStatus status = lsm_dead_work(db, did, err);
+
+	return status == LSM_OK && !*did ? lsm_seek_work(db, did, err) : status;
+}
+
 static LsmStatus
 work_with_role(LsmDb *db, bool *did, LsmError *err)
 {
@@ -116,7 +126,7 @@ work_with_role(LsmDb *db, bool *did, LsmError *err)
 		return status;
 	status = compact_once(db, did, err);
 	if (status == LSM_OK && !*did)
-		status = lsm_dead_work(db, did, err);
+		status = asked_once(db, did, err);
 	return status;
 }
 
@@ -145,7 +155,7 @@ lsm_work_inline(LsmDb *db, LsmError *err)
 	status = lsm_flush_all(db, err);
 	while (status == LSM_OK && did)
 	{
-		if (compact_once(db, &did, &ignored) != LSM_OK || (!did && lsm_dead_work(db, &did, &ignored) != LSM_OK))
+		if (compact_once(db, &did, &ignored) != LSM_OK || (!did && asked_once(db, &did, &ignored) != LSM_OK))
 			break;
 	}
 	lsm_collect(db);

@@ -16,6 +16,7 @@ int docstore_block_cache_size_kb = 128 * 1024;
 int docstore_table_cache_size_kb = 32 * 1024;
 int docstore_compression = LSM_COMPRESS_ZSTD;
 int docstore_background_rate_kb = 0;
+bool docstore_seek_compaction = false;
 int docstore_max_wal_kb = 1024 * 1024;
 int docstore_flush_delay_ms = 300 * 1000;
 int docstore_view_block_rows = 128;
@@ -59,6 +60,9 @@ docstore_define_settings(void)
 							"Kilobytes a second that compaction may write; 0 means no limit.",
 							NULL, &docstore_background_rate_kb, 0, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_KB,
 							NULL, NULL, NULL);
+	DefineCustomBoolVariable("docstore.seek_compaction",
+							 "Table files that many lookups search in vain before they come to a deeper one are compacted.",
+							 NULL, &docstore_seek_compaction, false, PGC_POSTMASTER, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("docstore.max_wal_retained",
 							"Memtables are flushed when they hold back more WAL than this.",
 							NULL, &docstore_max_wal_kb, 1024 * 1024, 16 * 1024, INT_MAX, PGC_SIGHUP, GUC_UNIT_KB,

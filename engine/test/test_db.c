@@ -590,6 +590,8 @@ test_threads(void)
 	start_dir();
 	small_options(&options);
 	options.inline_work = false;
+	options.seek_compaction = true;
+	options.table.bloom_bits = 0;
 	MUST(lsm_open(env, &options, &db, &err), &err);
 	for (int i = 0; i < 7; i++)
 	{

@@ -42,6 +42,7 @@ typedef struct Run
 static LsmError err;
 static uint64_t flushes;
 static uint64_t compactions;
+static uint64_t seek_compactions;
 static uint64_t changes; /* written */
 static uint64_t gets;
 static uint64_t moves; /* of scans; those of check_everything do not count */
@@ -120,6 +121,7 @@ close_store(Run *run)
 	must(run, lsm_stats(run->db, &stats, &err), "stats");
 	flushes += stats.flushes;
 	compactions += stats.compactions;
+	seek_compactions += stats.seek_compactions;
 	while (run->num_snapshots > 0)
 	{
 		lsm_snapshot_release(run->db, run->snapshots[0].seq);
@@ -152,20 +154,30 @@ get_some(Run *run)
 
 	for (n = 0; n < 8; n++)
 	{
+		/* now and then often enough for the files that it passes to be merged */
+		int times = run->options.seek_compaction && below(run, 10) == 0 ? 150 : 1;
 		const Cell *state;
 		bool fixed;
 		LsmRead read = pick_view(run, &state, &fixed);
 		int key = (int) below(run, run->keys.count);
-		LsmVersion version;
-		LsmStatus status = lsm_get(pick_handle(run), &read, run->keys.keys[key], &value, &version, &err);
+		LsmDb *handle = pick_handle(run);
+		bool did = times > 1;
 
-		gets++;
-		if (status != LSM_NOT_FOUND)
-			must(run, status, "get");
-		if ((status == LSM_OK) != state[key].there)
-			fail(run, state[key].there ? "get does not find a key" : "get finds a deleted key");
-		if (status == LSM_OK && (value.len != state[key].len || model_hash(lsm_buf_slice(&value)) != state[key].hash))
-			fail(run, "get returns a wrong value");
+		while (times-- > 0)
+		{
+			LsmVersion version;
+			LsmStatus status = lsm_get(handle, &read, run->keys.keys[key], &value, &version, &err);
+
+			gets++;
+			if (status != LSM_NOT_FOUND)
+				must(run, status, "get");
+			if ((status == LSM_OK) != state[key].there)
+				fail(run, state[key].there ? "get does not find a key" : "get finds a deleted key");
+			if (status == LSM_OK && (value.len != state[key].len || model_hash(lsm_buf_slice(&value)) != state[key].hash))
+				fail(run, "get returns a wrong value");
+		}
+		while (did)
+			must(run, lsm_work(run->db, &did, &err), "work");
 	}
 	lsm_buf_free(&value);
 }
@@ -423,6 +435,11 @@ run_seed(uint64_t seed, int steps)
 	run.options.table.compression = (LsmCompression) below(&run, 3);
 	run.options.table.zstd_level = 1;
 	run.options.level0_compression = (LsmCompression) below(&run, 3);
+	if (seed % 2 == 0)
+	{
+		run.options.seek_compaction = true;
+		run.options.table.bloom_bits = below(&run, 3) ? 0 : 10;
+	}
 	run.max_value = run.options.memtable_size / 128;
 	run.big_value = run.options.memtable_size / 8;
 	if (seed % 4 == 0)
@@ -464,12 +481,13 @@ main(void)
 
 	for (i = first; i <= last || (seed == NULL && changes + gets + moves < wanted); i++)
 		run_seed(i, steps);
-	printf("seeds %llu to %llu, %d steps each: %llu changes, %llu gets, %llu moves of scans; %llu flushes, %llu compactions\n",
+	printf("seeds %llu to %llu, %d steps each: %llu changes, %llu gets, %llu moves of scans; %llu flushes, %llu compactions, %llu of them by seeks\n",
 		   (unsigned long long) first, (unsigned long long) i - 1, steps, (unsigned long long) changes,
 		   (unsigned long long) gets, (unsigned long long) moves, (unsigned long long) flushes,
-		   (unsigned long long) compactions);
+		   (unsigned long long) compactions, (unsigned long long) seek_compactions);
 	CHECK(seed || flushes > 50);
 	CHECK(seed || compactions > 50);
+	CHECK(seed || seek_compactions > 20);
 	CHECK(seed || changes + gets + moves >= wanted);
 	return test_done();
 }
