@@ -8,8 +8,12 @@
  */
 #include "postgres.h"
 
+#include "pgstat.h"
+
 #include "store/shmem.h"
 #include "store/workers.h"
+
+static Latch *hurry; /* this process's, if it is a worker */
 
 static DocstoreWorkers *
 list(void)
@@ -22,6 +26,9 @@ docstore_workers_init(DocstoreWorkers *workers)
 {
 	SpinLockInit(&workers->mutex);
 	workers->look = true;
+	for (int i = 0; i < DOCSTORE_MAX_WORKED; i++)
+		for (int kind = 0; kind < DOCSTORE_WORKER_KINDS; kind++)
+			InitSharedLatch(&workers->slots[i].workers[kind].hurry);
 }
 
 /* The slot of a database, a new one if make; -1 if there is none.  The mutex is held. */
@@ -75,6 +82,8 @@ docstore_want_worker(DocstoreWorkerKind kind, Oid database)
 	{
 		list()->slots[i].workers[kind].wanted = true;
 		latch = list()->slots[i].workers[kind].latch;
+		if (latch != NULL)
+			SetLatch(&list()->slots[i].workers[kind].hurry);
 	}
 	else
 		list()->look = true;
@@ -98,7 +107,10 @@ docstore_hold_workers(Oid database, bool first)
 		list()->slots[i].holds++;
 	for (int kind = 0; runs && kind < DOCSTORE_WORKER_KINDS; kind++)
 		if (list()->slots[i].workers[kind].latch != NULL)
+		{
+			SetLatch(&list()->slots[i].workers[kind].hurry);
 			SetLatch(list()->slots[i].workers[kind].latch);
+		}
 	SpinLockRelease(&list()->mutex);
 	return !runs;
 }
@@ -182,6 +194,11 @@ docstore_worker_begin(DocstoreWorkerKind kind, Oid database, Latch *latch)
 	if (may)
 		list()->slots[i].workers[kind].latch = latch;
 	SpinLockRelease(&list()->mutex);
+	if (may)
+	{
+		hurry = &list()->slots[i].workers[kind].hurry;
+		OwnLatch(hurry);
+	}
 	return may;
 }
 
@@ -190,6 +207,8 @@ docstore_worker_end(DocstoreWorkerKind kind, Oid database)
 {
 	int i;
 
+	DisownLatch(hurry);
+	hurry = NULL;
 	SpinLockAcquire(&list()->mutex);
 	i = slot_of(database, false);
 	if (i >= 0)
@@ -200,6 +219,18 @@ docstore_worker_end(DocstoreWorkerKind kind, Oid database)
 	if (list()->launcher != NULL)
 		SetLatch(list()->launcher);
 	SpinLockRelease(&list()->mutex);
+}
+
+void
+docstore_worker_pause(long ms)
+{
+	(void) WaitLatch(hurry, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, ms, PG_WAIT_EXTENSION);
+}
+
+void
+docstore_worker_reset(void)
+{
+	ResetLatch(hurry);
 }
 
 void

@@ -23,7 +23,7 @@ typedef enum DocstoreWorkerKind
 
 typedef struct DocstoreWorkers
 {
-	slock_t mutex; /* protects everything below; latches are shared ones of running processes */
+	slock_t mutex; /* protects everything below; launcher and latch are shared ones of running processes */
 	Latch *launcher;
 	bool look; /* every database may want some: the launcher shall ask them all */
 	struct
@@ -34,6 +34,7 @@ typedef struct DocstoreWorkers
 		{
 			bool wanted;  /* somebody made work for one; cleared by a worker that finds none */
 			Latch *latch; /* of the worker; NULL: none runs */
+			Latch hurry;  /* owned by the worker: somebody waits for it, or it is to end */
 		} workers[DOCSTORE_WORKER_KINDS];
 	} slots[DOCSTORE_MAX_WORKED];
 } DocstoreWorkers;
@@ -63,6 +64,10 @@ extern void docstore_forget_workers(Oid database);
 /* False if it must not run: it is held, or another one runs. */
 extern bool docstore_worker_begin(DocstoreWorkerKind kind, Oid database, Latch *latch);
 extern void docstore_worker_end(DocstoreWorkerKind kind, Oid database);
+/* Sleeps for so long, or until somebody calls docstore_want_worker or _hold_workers, or has since the last reset.  Its own latch does not end this. */
+extern void docstore_worker_pause(long ms);
+/* Whoever calls those functions from now on ends the next pause. */
+extern void docstore_worker_reset(void);
 /* Nobody wants one unless he says so from now on: then look for work, and if there is none, end. */
 extern void docstore_unwant_worker(DocstoreWorkerKind kind, Oid database);
 extern bool docstore_worker_held(Oid database);

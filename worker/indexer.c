@@ -22,6 +22,7 @@
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "utils/timestamp.h"
 
 #include "store/feed.h"
 #include "store/workers.h"
@@ -33,6 +34,10 @@
 #include "worker/task.h"
 
 #define IDLE_MS 60000
+/* From the begin of a round to that of the next one, while changes keep coming: three times what it took, within bounds. */
+#define ROUND_SHARE 3
+#define ROUND_MS 50
+#define LONGEST_ROUND_MS 300
 /* Batches allocate and free the same memory again and again: so much of it malloc keeps, or page faults would take a tenth of the time. */
 #define KEPT_MEMORY (64 * 1024 * 1024)
 
@@ -174,6 +179,22 @@ due_in(void)
 	return most;
 }
 
+/*
+ * A round of few changes costs up to three times as much for each: transactions and queries for every view, and
+ * the blocks and groups that changes share.  So while changes keep coming, the next round waits until there are more, in
+ * proportion to the time that the last one took, unless somebody waits for a view.  Our latch is set already then, so
+ * those who commit need not wake anybody.  Where a round did not come to the end of the changes, none of this.
+ */
+static void
+gather(TimestampTz since, long took)
+{
+	long every = Max(ROUND_MS, Min(took * ROUND_SHARE, LONGEST_ROUND_MS));
+	long ms = every - TimestampDifferenceMilliseconds(since, GetCurrentTimestamp());
+
+	if (ms > 0)
+		docstore_worker_pause(ms);
+}
+
 static void
 keep_memory(void)
 {
@@ -223,6 +244,9 @@ docstore_indexer_main(Datum arg)
 
 	for (;;)
 	{
+		TimestampTz since = GetCurrentTimestamp();
+		long took;
+
 		CHECK_FOR_INTERRUPTS();
 		if (ConfigReloadPending)
 		{
@@ -238,10 +262,13 @@ docstore_indexer_main(Datum arg)
 		(void) pgstat_report_stat(!more);
 		if (more)
 			continue;
+		took = TimestampDifferenceMilliseconds(since, GetCurrentTimestamp());
 		pgstat_report_activity(STATE_IDLE, NULL);
 		if ((WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, due_in(), PG_WAIT_EXTENSION) & WL_TIMEOUT) != 0)
 			return_memory();
+		gather(since, took);
 		ResetLatch(MyLatch);
+		docstore_worker_reset();
 	}
 }
 
