@@ -570,7 +570,7 @@ drop_consumers(const char *name, bool cascade)
 					 errmsg("cannot drop collection \"%s\" because other objects depend on it", name),
 					 errdetail("The %s \"%s\" reads it.", docstore_consumer_kind_name(consumer->kind), consumer->name),
 					 errhint("Use docstore.drop_collection(..., cascade => true) to drop the dependent objects too.")));
-		docstore_consumer_drop_whole(consumer->kind, consumer->name);
+		docstore_consumer_drop_cascade(consumer->kind, consumer->name);
 	}
 }
 

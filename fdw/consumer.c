@@ -42,7 +42,8 @@
 #define ATT_CREATED 5
 #define ATT_ADVANCED 6
 #define ATT_RATE 7
-#define NATTS 7
+#define ATT_VIEW 8
+#define NATTS 8
 
 /* A rate is a mean in which what was so many seconds ago counts 1/e. */
 #define RATE_SECONDS 60
@@ -64,71 +65,12 @@ docstore_name_in(const List *names, const char *name)
 	return false;
 }
 
-const char *
-docstore_consumer_kind_name(DocConsumerKind kind)
-{
-	switch (kind)
-	{
-		case DOC_CONSUMER_NAMED:
-			return "consumer";
-		case DOC_CONSUMER_VIEW:
-		case DOC_CONSUMER_NEXT_VIEW:
-			return "view";
-		case DOC_CONSUMER_REPLICATION:
-			break;
-	}
-	return "replication";
-}
-
-typedef struct Whole
-{
-	void (*drop)(const char *name);
-	void (*give)(const char *name, Oid owner);
-} Whole;
-
-static Whole view_functions;
-static Whole replication_functions;
-
-/* NULL: there is no more to it. */
-static Whole *
-whole(DocConsumerKind kind)
-{
-	switch (kind)
-	{
-		case DOC_CONSUMER_VIEW:
-		case DOC_CONSUMER_NEXT_VIEW:
-			return &view_functions;
-		case DOC_CONSUMER_REPLICATION:
-			return &replication_functions;
-		case DOC_CONSUMER_NAMED:
-			break;
-	}
-	return NULL;
-}
+static uint64 (*view_storage)(const char *view, LOCKMODE mode);
 
 void
-docstore_consumer_set_functions(DocConsumerKind kind, void (*drop)(const char *name), void (*give)(const char *name, Oid owner))
+docstore_consumer_set_view_storage(uint64 (*storage)(const char *view, LOCKMODE mode))
 {
-	whole(kind)->drop = drop;
-	whole(kind)->give = give;
-}
-
-void
-docstore_consumer_drop_whole(DocConsumerKind kind, const char *name)
-{
-	if (whole(kind) != NULL)
-		whole(kind)->drop(name);
-	else
-		(void) docstore_consumer_drop(kind, name);
-}
-
-void
-docstore_consumer_give_whole(DocConsumerKind kind, const char *name, Oid owner)
-{
-	if (whole(kind) != NULL)
-		whole(kind)->give(name, owner);
-	else
-		docstore_consumer_set_owner(kind, name, owner);
+	view_storage = storage;
 }
 
 static Relation
@@ -170,12 +112,17 @@ read_consumer(Relation consumers, HeapTuple tuple)
 {
 	DocConsumer *consumer = palloc0(sizeof(DocConsumer));
 	TupleDesc desc = RelationGetDescr(consumers);
+	Datum view;
 	bool isnull;
 
 	consumer->kind = (DocConsumerKind) DatumGetChar(heap_getattr(tuple, ATT_KIND, desc, &isnull));
 	consumer->name = TextDatumGetCString(heap_getattr(tuple, ATT_NAME, desc, &isnull));
 	consumer->owner = DatumGetObjectId(heap_getattr(tuple, ATT_OWNER, desc, &isnull));
 	consumer->position = (uint64) DatumGetInt64(heap_getattr(tuple, ATT_POSITION, desc, &isnull));
+	view = heap_getattr(tuple, ATT_VIEW, desc, &isnull);
+	consumer->of_view = !isnull;
+	if (consumer->of_view)
+		consumer->collections = list_make1(TextDatumGetCString(view));
 	return consumer;
 }
 
@@ -198,10 +145,14 @@ scan_links(Relation links, DocConsumerKind kind, const char *name)
 static void
 read_collections(DocConsumer *consumer)
 {
-	Relation links = open_links(AccessShareLock);
-	SysScanDesc scan = scan_links(links, consumer->kind, consumer->name);
+	Relation links;
+	SysScanDesc scan;
 	HeapTuple tuple;
 
+	if (consumer->of_view)
+		return;
+	links = open_links(AccessShareLock);
+	scan = scan_links(links, consumer->kind, consumer->name);
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
 		bool isnull;
@@ -285,6 +236,29 @@ docstore_consumers_of(const char *collection)
 	return list;
 }
 
+List *
+docstore_consumers_of_view(const char *view)
+{
+	Relation consumers = open_consumers(AccessShareLock);
+	List *list = NIL;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple tuple;
+
+	ScanKeyInit(&key, ATT_KIND, BTEqualStrategyNumber, F_CHAREQ, CharGetDatum((char) DOC_CONSUMER_REPLICATION));
+	scan = systable_beginscan(consumers, docstore_extension_relation("consumer_pkey"), true, NULL, 1, &key);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		DocConsumer *consumer = read_consumer(consumers, tuple);
+
+		if (consumer->of_view && strcmp(linitial(consumer->collections), view) == 0)
+			list = lappend(list, consumer);
+	}
+	systable_endscan(scan);
+	table_close(consumers, AccessShareLock);
+	return list;
+}
+
 uint64 *
 docstore_consumer_storages(const DocConsumer *consumer, Snapshot snapshot)
 {
@@ -292,7 +266,8 @@ docstore_consumer_storages(const DocConsumer *consumer, Snapshot snapshot)
 	ListCell *lc;
 
 	foreach (lc, consumer->collections)
-		storages[foreach_current_index(lc)] = docstore_collection_storage_at(lfirst(lc), snapshot);
+		storages[foreach_current_index(lc)] =
+			consumer->of_view ? view_storage(lfirst(lc), NoLock) : docstore_collection_storage_at(lfirst(lc), snapshot);
 	return storages;
 }
 
@@ -321,6 +296,18 @@ purge(const char *name, uint64 most, bool always)
 		most = Min(most, ((DocConsumer *) lfirst(lc))->position);
 	docstore_collection_get(name, NoLock, &collection);
 	docstore_feed_purge(collection.storage, most, always);
+}
+
+static void
+purge_view(const char *name, uint64 most, bool always)
+{
+	uint64 storage = view_storage(name, NoLock);
+	ListCell *lc;
+
+	foreach (lc, docstore_consumers_of_view(name))
+		most = Min(most, ((DocConsumer *) lfirst(lc))->position);
+	if (storage != 0)
+		docstore_feed_purge(storage, most, always);
 }
 
 static void
@@ -354,32 +341,56 @@ delete_links(DocConsumerKind kind, const char *name)
 	table_close(rel, NoLock);
 }
 
-void
-docstore_consumer_create(DocConsumerKind kind, const char *name, Oid owner, List *collections)
+/* The name is nobody else's, and locked. */
+static void
+claim(DocConsumerKind kind, const char *name)
 {
-	List *sorted = list_copy(collections);
-	Datum values[NATTS];
-	bool nulls[NATTS] = {false};
-	Relation rel;
-
-	list_sort(sorted, by_text);
 	lock_consumer(kind, name);
 	if (find_consumer(kind, name) != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
 				 errmsg("%s \"%s\" already exists", docstore_consumer_kind_name(kind), name)));
+}
+
+static void
+add_consumer(DocConsumerKind kind, const char *name, Oid owner, uint64 position, const char *view)
+{
+	Datum values[NATTS] = {0};
+	bool nulls[NATTS] = {false};
+	Relation rel;
 
 	values[ATT_KIND - 1] = CharGetDatum((char) kind);
 	values[ATT_NAME - 1] = CStringGetTextDatum(name);
 	values[ATT_OWNER - 1] = ObjectIdGetDatum(owner);
-	values[ATT_POSITION - 1] = Int64GetDatum((int64) lock_collections(sorted));
+	values[ATT_POSITION - 1] = Int64GetDatum((int64) position);
 	values[ATT_CREATED - 1] = values[ATT_ADVANCED - 1] = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
 	values[ATT_RATE - 1] = Float8GetDatum(0);
+	nulls[ATT_VIEW - 1] = view == NULL;
+	if (view != NULL)
+		values[ATT_VIEW - 1] = CStringGetTextDatum(view);
 	rel = open_consumers(RowExclusiveLock);
 	CatalogTupleInsert(rel, heap_form_tuple(RelationGetDescr(rel), values, nulls));
 	table_close(rel, NoLock);
+}
 
+void
+docstore_consumer_create(DocConsumerKind kind, const char *name, Oid owner, List *collections)
+{
+	List *sorted = list_copy(collections);
+
+	list_sort(sorted, by_text);
+	claim(kind, name);
+	add_consumer(kind, name, owner, lock_collections(sorted), NULL);
 	add_links(kind, name, sorted);
+	docstore_collections_changed();
+	docstore_owner_added(owner);
+}
+
+void
+docstore_consumer_create_of_view(DocConsumerKind kind, const char *name, Oid owner, const char *view)
+{
+	claim(kind, name);
+	add_consumer(kind, name, owner, docstore_feed_last_etag(), view);
 	docstore_collections_changed();
 	docstore_owner_added(owner);
 }
@@ -396,7 +407,14 @@ docstore_consumer_drop(DocConsumerKind kind, const char *name)
 
 	if (consumer == NULL)
 		return false;
-	last = lock_collections(consumer->collections);
+	if (consumer->of_view)
+	{
+		/* The indexer's writes are over, and it makes no more changes before we are. */
+		(void) view_storage(linitial(consumer->collections), ShareLock);
+		last = docstore_feed_last_etag();
+	}
+	else
+		last = lock_collections(consumer->collections);
 
 	rel = open_consumers(RowExclusiveLock);
 	scan = scan_consumers(rel, kind, name);
@@ -408,8 +426,11 @@ docstore_consumer_drop(DocConsumerKind kind, const char *name)
 	delete_links(kind, name);
 	docstore_collections_changed();
 
-	foreach (lc, consumer->collections)
-		purge(lfirst(lc), last, true);
+	if (consumer->of_view)
+		purge_view(linitial(consumer->collections), last, true);
+	else
+		foreach (lc, consumer->collections)
+			purge(lfirst(lc), last, true);
 	return true;
 }
 
@@ -549,6 +570,9 @@ docstore_consumer_advance(DocConsumer *consumer, uint64 position)
 	replace_row(rel, scan, tuple, lengthof(columns), columns, values);
 	consumer->position = position;
 
-	foreach (lc, consumer->collections)
-		purge(lfirst(lc), position, false);
+	if (consumer->of_view)
+		purge_view(linitial(consumer->collections), position, false);
+	else
+		foreach (lc, consumer->collections)
+			purge(lfirst(lc), position, false);
 }

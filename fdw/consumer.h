@@ -6,6 +6,10 @@
  * consumer is tracked (DocCollection.tracked).  Rights are the caller's to check;
  * rows are written past the tables' grants.
  *
+ * A replication may read one view instead (column view): what was said of collections
+ * holds for that, but that registering waits for nobody: its reader begins with
+ * the view's lock in ShareLock mode (worker/replicate.c).  fdw/ knows views by their storage only.
+ *
  * Registering takes each collection's lock in ShareLock mode (as CREATE INDEX
  * does), in order of their names, and waits for its writers, prepared ones
  * included; so all who write after the registration's commit add changes, and what
@@ -19,6 +23,7 @@
 #include "postgres.h"
 
 #include "nodes/pg_list.h"
+#include "storage/lockdefs.h"
 #include "utils/snapshot.h"
 
 typedef enum DocConsumerKind
@@ -41,6 +46,7 @@ typedef struct DocConsumer
 	Oid owner;
 	uint64 position;   /* changes up to and including this etag are consumed */
 	List *collections; /* of char *, in order of their names */
+	bool of_view;      /* what `collections` names is a view */
 } DocConsumer;
 
 /*
@@ -49,6 +55,8 @@ typedef struct DocConsumer
  * (ERRCODE_DUPLICATE_OBJECT) if there is one of that kind and name.
  */
 extern void docstore_consumer_create(DocConsumerKind kind, const char *name, Oid owner, List *collections);
+/* The same for a consumer of a view. */
+extern void docstore_consumer_create_of_view(DocConsumerKind kind, const char *name, Oid owner, const char *view);
 /* False if there is none. */
 extern bool docstore_consumer_drop(DocConsumerKind kind, const char *name);
 /*
@@ -65,6 +73,8 @@ extern void docstore_consumer_set_owner(DocConsumerKind kind, const char *name, 
 
 /* A consumer with all that belongs to it: views and replications are more than a registration and bring functions for these. */
 extern void docstore_consumer_drop_whole(DocConsumerKind kind, const char *name);
+/* ... and, if it is a view, who reads that. */
+extern void docstore_consumer_drop_cascade(DocConsumerKind kind, const char *name);
 extern void docstore_consumer_give_whole(DocConsumerKind kind, const char *name, Oid owner);
 extern void docstore_consumer_set_functions(DocConsumerKind kind, void (*drop)(const char *name),
 											void (*give)(const char *name, Oid owner));
@@ -92,5 +102,9 @@ extern void docstore_consumer_advance(DocConsumer *consumer, uint64 position);
 
 /* Of a collection: all its consumers, as a List of DocConsumer * without their collections. */
 extern List *docstore_consumers_of(const char *collection);
+/* Of a view: who reads its rows. */
+extern List *docstore_consumers_of_view(const char *view);
+/* Storage id of the rows of a view, which is locked so (unless NoLock); 0 if there is none. */
+extern void docstore_consumer_set_view_storage(uint64 (*storage)(const char *view, LOCKMODE mode));
 
 #endif

@@ -23,11 +23,11 @@
 
 PG_FUNCTION_INFO_V1(docstore_consumer_lag);
 
-/* Counts; *since is when the oldest document was written, unless *unknown. */
+/* Counts; *since is when the oldest document was written, unless *unknown, as it is of rows of views. */
 static int64
-count_changes(const uint64 *storages, int n, uint64 position, Snapshot snapshot, TimestampTz *since, bool *unknown)
+count_changes(const uint64 *storages, int n, const DocConsumer *consumer, Snapshot snapshot, TimestampTz *since, bool *unknown)
 {
-	DocstoreFeed *feed = docstore_feed_open(storages, n, position, docstore_feed_last_etag() + 1, snapshot);
+	DocstoreFeed *feed = docstore_feed_open(storages, n, consumer->position, docstore_feed_last_etag() + 1, snapshot);
 	DocstoreChange change;
 	int64 count = 0;
 
@@ -37,7 +37,7 @@ count_changes(const uint64 *storages, int n, uint64 position, Snapshot snapshot,
 		LsmSlice body;
 
 		count++;
-		if (change.value.len == 0 || !*unknown)
+		if (change.value.len == 0 || !*unknown || consumer->of_view)
 			continue;
 		document_decode(change.value, since, &body);
 		*unknown = false;
@@ -86,7 +86,7 @@ docstore_consumer_lag(PG_FUNCTION_ARGS)
 		TimestampTz since = 0;
 		uint64 bytes = 0;
 
-		values[0] = Int64GetDatum(count_changes(storages, n, consumer->position, snapshot, &since, &nulls[1]));
+		values[0] = Int64GetDatum(count_changes(storages, n, consumer, snapshot, &since, &nulls[1]));
 		values[1] = TimestampTzGetDatum(since);
 		for (int i = 0; i < n; i++)
 			bytes += held_bytes(storages[i], consumer->position);

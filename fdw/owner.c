@@ -230,7 +230,9 @@ utility(PlannedStmt *pstmt, const char *query, bool read_only, ProcessUtilityCon
 
 		if (!list_member_oid(roles, consumer->owner))
 			continue;
-		if (drop != NULL)
+		if (drop != NULL && drop->behavior == DROP_CASCADE)
+			docstore_consumer_drop_cascade(consumer->kind, consumer->name);
+		else if (drop != NULL)
 			docstore_consumer_drop_whole(consumer->kind, consumer->name);
 		else
 			docstore_consumer_give_whole(consumer->kind, consumer->name, get_rolespec_oid(reassign->newrole, false));

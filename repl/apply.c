@@ -277,6 +277,10 @@ run(void *arg, ViewDocument *docs, int first, int n)
 	Datum *ids;
 	ListCell *lc;
 
+	apply->current = -1;
+	for (int i = first; i < first + n; i++)
+		if (docs[i].broken != NULL)
+			ereport(ERROR, (errcode(docs[i].broken->sqlerrcode), errmsg_internal("%s", docs[i].broken->message)));
 	apply->current = 0;
 	memset(apply->attempt.written, 0, apply->ntables * sizeof(int64));
 	memset(apply->attempt.deleted, 0, apply->ntables * sizeof(int64));

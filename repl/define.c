@@ -31,6 +31,7 @@
 #include "fdw/owner.h"
 #include "repl/apply.h"
 #include "repl/state.h"
+#include "repl/view_row.h"
 #include "store/compat.h"
 #include "store/store.h"
 #include "store/workers.h"
@@ -133,11 +134,15 @@ check(const char *name, const char *json, Oid owner)
 	check_role(owner);
 	if (!check_function_bodies)
 	{
-		foreach (lc, definition->collections)
-			docstore_collection_foretell(lfirst(lc), owner);
+		if (definition->view == NULL)
+			foreach (lc, definition->collections)
+				docstore_collection_foretell(lfirst(lc), owner);
 		return definition;
 	}
-	check_collections(definition, owner);
+	if (definition->view != NULL)
+		(void) repl_view_open(definition->view, owner);
+	else
+		check_collections(definition, owner);
 	apply = repl_apply_new(json, owner);
 	repl_apply_check(apply);
 	check_tables(name, apply);
@@ -163,10 +168,16 @@ create(const char *name, const char *json, Oid owner)
 	if (usage != ACLCHECK_OK)
 		aclcheck_error(usage, OBJECT_FOREIGN_SERVER, server->servername);
 	definition = check(name, json, owner);
-	docstore_consumer_create(DOC_CONSUMER_REPLICATION, name, owner, definition->collections);
+	if (definition->view != NULL)
+		docstore_consumer_create_of_view(DOC_CONSUMER_REPLICATION, name, owner, definition->view);
+	else
+		docstore_consumer_create(DOC_CONSUMER_REPLICATION, name, owner, definition->collections);
 	/* The rows may be in the dump, too. */
 	repl_state_create(name, !check_function_bodies, definition->collections,
 					  docstore_consumer_get(DOC_CONSUMER_REPLICATION, name, false)->position);
+	/* Rows of a view that is built again may have other ids: those that are there would not be found. */
+	if (definition->view != NULL && !check_function_bodies)
+		repl_state_reset(name, true, definition->collections, docstore_consumer_get(DOC_CONSUMER_REPLICATION, name, false)->position);
 }
 
 /* Those of a that are not in b. */
@@ -219,6 +230,18 @@ check_nameless(const char *name, const char *old_json, List *stay)
 }
 
 static void
+check_source(const DocConsumer *consumer, const ReplDefinition *definition)
+{
+	if (consumer->of_view != (definition->view != NULL) ||
+		(consumer->of_view && strcmp(linitial(consumer->collections), definition->view) != 0))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot change what replication \"%s\" reads", consumer->name),
+				 errdetail("A replication stays with its collections, or with its view."),
+				 errhint("Drop it with its rows, and create it again.")));
+}
+
+static void
 set_collections(DocConsumer *consumer, const char *old_json, List *collections)
 {
 	List *added = without(collections, consumer->collections);
@@ -264,7 +287,13 @@ replace(const char *name, const char *old_json, const char *json, Oid owner)
 	if (strcmp(json, old_json) == 0)
 		check_role(owner);
 	else
-		set_collections(consumer, old_json, check(name, json, owner)->collections);
+	{
+		ReplDefinition *definition = check(name, json, owner);
+
+		check_source(consumer, definition);
+		if (!consumer->of_view)
+			set_collections(consumer, old_json, definition->collections);
+	}
 	if (owner != consumer->owner)
 	{
 		docstore_owner_added(owner);

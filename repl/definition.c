@@ -9,7 +9,7 @@
 
 #define WHAT "replication"
 
-static const char *const members = "collections, tables, on_error";
+static const char *const members = "collections, view, tables, on_error";
 static const char *const table_members = "table, key, collection, select, mode, match";
 
 static ReplMode
@@ -108,6 +108,8 @@ copy(json_t *root)
 		if (strcmp(member, "collections") == 0)
 			definition->collections =
 				view_json_names(WHAT, member, value, "an array with the names of one or more collections, each once");
+		else if (strcmp(member, "view") == 0)
+			definition->view = view_json_string(WHAT, member, value, "the name of a view");
 		else if (strcmp(member, "tables") == 0)
 			definition->tables = copy_tables(value);
 		else if (strcmp(member, "on_error") == 0)
@@ -122,8 +124,12 @@ copy(json_t *root)
 		else
 			view_json_unknown(WHAT, member, members);
 	}
+	if (definition->view != NULL && definition->collections != NIL)
+		view_json_bad(WHAT, "view", "given without \"collections\"");
+	if (definition->view != NULL)
+		definition->collections = list_make1(definition->view);
 	if (definition->collections == NIL)
-		view_json_bad(WHAT, "collections", "given");
+		view_json_bad(WHAT, "collections", "given, or \"view\"");
 	if (definition->tables == NIL)
 		view_json_bad(WHAT, "tables", "given");
 	if (list_length(definition->collections) > 1)

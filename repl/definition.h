@@ -1,7 +1,8 @@
 /*
  * definition.h - a replication's definition, as its JSON document says it.
  *
- *     {"collections": ["orders", ...],          whose documents are replicated
+ *     {"collections": ["orders", ...],          whose documents are replicated; or
+ *      "view": "sales_by_sku",                  whose rows are, each as a document (view_row.h)
  *      "tables": [                              in the order they are written
  *          {"table": "sales.orders",
  *           "key": "order_id",                  the column that holds the document's id
@@ -38,7 +39,8 @@ typedef struct ReplTable
 
 typedef struct ReplDefinition
 {
-	List *collections; /* of char *, without doubles, sorted */
+	char *view;        /* NULL: documents of collections are replicated */
+	List *collections; /* of char *, without doubles, sorted; of a view, its name */
 	List *tables;      /* of ReplTable * */
 	bool stop;         /* at a document that fails */
 } ReplDefinition;

@@ -17,6 +17,7 @@
 #include "fdw/collection.h"
 #include "fdw/document.h"
 #include "repl/apply.h"
+#include "repl/view_row.h"
 #include "store/txn.h"
 #include "view/pin.h"
 
@@ -76,6 +77,43 @@ look_up(const Preview *preview, const char *collection, ViewDocument *doc)
 		SET_VARSIZE(doc->doc, VARHDRSZ + body.len);
 		memcpy(VARDATA(doc->doc), body.data, body.len);
 	}
+}
+
+/* The same of a row of a view. */
+static void
+look_up_row(const Preview *preview, const char *name, ViewDocument *doc)
+{
+	static LsmBuf value; /* its room is used again */
+	ReplView *view = repl_view_open(name, preview->owner);
+	LsmVersion version = {0};
+	ReplViewRow row = {0};
+	StringInfoData key;
+	Snapshot snapshot;
+	LsmStatus status;
+	LsmError err;
+	LsmRead read;
+
+	memset(doc, 0, sizeof(*doc));
+	doc->collection = name;
+	doc->id = preview->id;
+	initStringInfo(&key);
+	if (!repl_view_key(view, text_to_cstring(preview->id), &key))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("\"%s\" is not the id of a row of view \"%s\"", text_to_cstring(preview->id), name),
+				 errhint("The key column of a replicated table has ids, and so has docstore.replication_errors.")));
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	docstore_read_init(&read, snapshot);
+	value.len = 0;
+	status = lsm_get(docstore_db(), &read, lsm_slice(key.data, key.len), &value, &version, &err);
+	UnregisterSnapshot(snapshot);
+	if (status == LSM_NOT_FOUND)
+		return;
+	docstore_check(status, &err);
+	doc->etag = version.seq;
+	row.key = lsm_slice(key.data + DOCSTORE_KEY_PREFIX, key.len - DOCSTORE_KEY_PREFIX);
+	row.value = lsm_slice(memcpy(palloc(value.len), value.data, value.len), value.len);
+	repl_view_documents(view, &row, doc, 1);
 }
 
 /* The document's rows as they are now, in the current context. */
@@ -212,8 +250,11 @@ docstore_preview_replication(PG_FUNCTION_ARGS)
 	repl_apply_check(preview.apply);
 	definition = repl_apply_definition(preview.apply);
 	preview.docs = palloc0(list_length(definition->collections) * sizeof(ViewDocument));
-	foreach (lc, definition->collections)
-		look_up(&preview, lfirst(lc), &preview.docs[preview.ndocs++]);
+	if (definition->view != NULL)
+		look_up_row(&preview, definition->view, &preview.docs[preview.ndocs++]);
+	else
+		foreach (lc, definition->collections)
+			look_up(&preview, lfirst(lc), &preview.docs[preview.ndocs++]);
 	try_it(&preview);
 
 	if (preview.fault != NULL)

@@ -11,6 +11,7 @@
 #include "catalog/pg_authid_d.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
+#include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 
@@ -187,7 +188,7 @@ repl_state_read(const char *name, ReplState *state)
 	begin(&statement);
 	arg_text(&statement, name);
 	found = run(&statement, "SELECT r.definition::text, r.owner::oid, s.paused, s.emptying, s.reason IS NOT NULL, s.to_scan, "
-							"s.next_id, s.documents, s.scan_to FROM docstore.replication_state s JOIN docstore.replications r ON r.name = s.replication "
+							"s.next_id, s.documents, s.scan_to, s.source, s.source_database FROM docstore.replication_state s JOIN docstore.replications r ON r.name = s.replication "
 							"WHERE s.replication = $1") > 0;
 	if (found)
 	{
@@ -200,6 +201,9 @@ repl_state_read(const char *name, ReplState *state)
 		state->next_id = result_text(&statement, 0, 7);
 		state->documents = DatumGetInt64(result(0, 8, &isnull));
 		state->scan_to = (uint64) DatumGetInt64(result(0, 9, &isnull));
+		state->source = (uint64) DatumGetInt64(result(0, 10, &isnull));
+		if (state->source != 0 && DatumGetObjectId(result(0, 11, &isnull)) != MyDatabaseId)
+			state->source = REPL_OTHER_SOURCE;
 	}
 	end(&statement);
 	return found;
@@ -218,7 +222,10 @@ repl_state_write(const char *name, const ReplState *state, List *tables, const R
 	arg_text(&statement, state->next_id);
 	arg(&statement, INT8OID, Int64GetDatum(state->documents));
 	arg(&statement, INT8OID, Int64GetDatum((int64) state->scan_to));
+	arg(&statement, INT8OID, Int64GetDatum((int64) state->source));
+	arg(&statement, OIDOID, ObjectIdGetDatum(MyDatabaseId));
 	(void) run(&statement, "UPDATE docstore.replication_state SET emptying = $2, to_scan = $3, next_id = $4, documents = $5, scan_to = $6, "
+						   "source = $7, source_database = $8, "
 						   "sqlstate = NULL, reason = NULL, updated = clock_timestamp() WHERE replication = $1");
 	foreach (lc, tables)
 	{
@@ -317,7 +324,7 @@ note_error(Statement *statement, const char *name, const ReplApply *apply, const
 	arg_text(statement, doc->collection);
 	arg(statement, TEXTOID, PointerGetDatum(doc->id));
 	arg(statement, INT8OID, Int64GetDatum((int64) doc->etag));
-	arg(statement, BOOLOID, BoolGetDatum(doc->doc == NULL));
+	arg(statement, BOOLOID, BoolGetDatum(doc->doc == NULL && doc->broken == NULL));
 	arg_text(statement, target);
 	arg_text(statement, unpack_sql_state(doc->error->sqlerrcode));
 	arg_text(statement, doc->error->message);

@@ -14,6 +14,8 @@
 
 #include "repl/apply.h"
 
+#define REPL_OTHER_SOURCE PG_UINT64_MAX
+
 typedef struct ReplState
 {
 	char *definition;
@@ -25,6 +27,7 @@ typedef struct ReplState
 	char *next_id;   /* ... behind this id; NULL: from its beginning */
 	uint64 scan_to;  /* versions up to this etag, once the position is not before it: the feed brings the others */
 	int64 documents; /* scanned so far */
+	uint64 source;   /* of a view: storage id of the rows that the tables are made of; 0: none yet; REPL_OTHER_SOURCE: another database's */
 } ReplState;
 
 /* A new one, that begins with a scan of these collections up to its consumer's position. */

@@ -16,6 +16,7 @@
 #include "repl/state.h"
 #include "store/feed.h"
 #include "store/workers.h"
+#include "view/wait.h"
 
 /* Between two looks: at first, growing to. */
 #define POLL_FIRST_MS 1
@@ -61,6 +62,9 @@ is_done(const char *name, uint64 target)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("replication \"%s\" is %s", name, state.paused ? "paused" : "stopped"),
 				 errhint("See docstore.replication_status.")));
+	/* A view may have other storage than the tables were made of. */
+	if (consumer->of_view && docstore_consumer_storages(consumer, NULL)[0] != state.source)
+		return false;
 	return !state.emptying && state.to_scan == NIL && has_caught_up(consumer, target);
 }
 
@@ -73,12 +77,20 @@ docstore_wait_for_replication(PG_FUNCTION_ARGS)
 	MemoryContext temp = AllocSetContextCreate(CurrentMemoryContext, "docstore wait", ALLOCSET_DEFAULT_SIZES);
 	uint64 target = docstore_feed_last_etag();
 	long poll_ms = POLL_FIRST_MS;
+	DocConsumer *consumer;
 
 	if (docstore_feed_own_etag() != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_TRANSACTION_STATE),
 				 errmsg("cannot wait for replication \"%s\" in a transaction that has changed documents", name),
 				 errhint("Commit first.")));
+	consumer = docstore_consumer_get(DOC_CONSUMER_REPLICATION, name, false);
+	if (consumer != NULL && consumer->of_view)
+	{
+		/* What it does not have yet its replications cannot have. */
+		view_wait(linitial(consumer->collections), DatumGetTimestampTz(end), true);
+		target = docstore_feed_last_etag();
+	}
 	for (;;)
 	{
 		MemoryContext old = MemoryContextSwitchTo(temp);

@@ -41,6 +41,7 @@ CREATE TABLE docstore.consumer (
 	created timestamptz NOT NULL,
 	advanced timestamptz NOT NULL, -- when the position was moved last
 	rate double precision NOT NULL, -- etags a second then, in the mean of the minute before
+	view text COLLATE "C", -- whose rows it reads, if not documents of collections
 	PRIMARY KEY (kind, name)
 );
 COMMENT ON TABLE docstore.consumer IS 'who consumes the changes of collections, and how far; written by functions only';
@@ -152,7 +153,8 @@ SELECT c.name,
 	b.changes AS changes_behind,                   -- at most 10000 are counted
 	clock_timestamp() - b.since AS time_behind,    -- of the first document that it has not seen
 	c.rate * exp(extract(epoch FROM c.advanced - clock_timestamp())::double precision / 60) AS etags_per_second, -- of the whole store
-	b.bytes AS estimated_bytes                     -- on disk, of the changes that it has not passed
+	b.bytes AS estimated_bytes,                    -- on disk, of the changes that it has not passed
+	c.view                                         -- that a replication reads instead of collections
 FROM docstore.consumer AS c CROSS JOIN LATERAL docstore.consumer_lag(c.kind, c.name) AS b;
 COMMENT ON VIEW docstore.consumers IS 'who holds changes back: consumers, views and replications, with their lag';
 GRANT SELECT ON docstore.consumers TO PUBLIC;
@@ -339,6 +341,8 @@ CREATE TABLE docstore.replication_state (
 	next_id text COLLATE "C", -- behind this id
 	scan_to bigint NOT NULL,  -- ... up to this etag, once the position is not before it
 	documents bigint NOT NULL DEFAULT 0,
+	source bigint NOT NULL DEFAULT 0, -- of a view: storage id of the rows that the tables are made of; 0: none yet
+	source_database oid NOT NULL DEFAULT 0, -- ... and the database: a copy's view has others
 	sqlstate text,
 	reason text,
 	updated timestamptz NOT NULL DEFAULT clock_timestamp()
@@ -392,6 +396,13 @@ LANGUAGE sql BEGIN ATOMIC
 	VALUES ($1, json_build_object('collections', $2, 'tables', $3, 'on_error', $4));
 END;
 COMMENT ON FUNCTION docstore.create_replication(text, text[], json, text) IS 'keeps tables in step with the documents of collections';
+
+CREATE FUNCTION docstore.create_view_replication(name text, "view" text, tables json, on_error text DEFAULT 'skip') RETURNS void
+LANGUAGE sql BEGIN ATOMIC
+	INSERT INTO docstore.replications (name, definition)
+	VALUES ($1, json_build_object('view', $2, 'tables', $3, 'on_error', $4));
+END;
+COMMENT ON FUNCTION docstore.create_view_replication(text, text, json, text) IS 'keeps tables in step with the rows of a view';
 
 CREATE FUNCTION docstore.replace_replication(name text, collections text[], tables json, on_error text DEFAULT 'skip') RETURNS void
 AS 'MODULE_PATHNAME', 'docstore_replace_replication' LANGUAGE C STRICT;

@@ -401,7 +401,7 @@ void
 docstore_feed_add_entry(LsmBatch *batch, Oid database, uint64 storage, uint32 of, const LsmStamp *stamp, uint8 flags,
 						LsmSlice id)
 {
-	char value[LSM_STAMP_MAX_SIZE + 1 + DOCSTORE_MAX_ID];
+	char value[LSM_STAMP_MAX_SIZE + 1 + DOCSTORE_MAX_CHANGED];
 	char prefix[DOCSTORE_KEY_PREFIX];
 	LsmStamp copy = *stamp;
 	size_t len;
@@ -415,15 +415,15 @@ docstore_feed_add_entry(LsmBatch *batch, Oid database, uint64 storage, uint32 of
 		no_memory();
 }
 
-/* Is this record a version of a document (no lock), and whose? */
+/* Is this record a version of a document (no lock) or of a view's row that users read, and whose? */
 static bool
 is_version(const LsmBatchReader *record, LsmStamp *stamp)
 {
 	LsmSlice payload;
 
-	return record->key.len > DOCSTORE_KEY_PREFIX && record->key.len <= DOCSTORE_KEY_PREFIX + DOCSTORE_MAX_ID &&
-		   record->key.data[0] == DOCSTORE_KEY_DOCUMENT && lsm_stamp_decode(record->value, stamp, &payload) &&
-		   (stamp->flags & LSM_STAMP_LOCK) == 0;
+	return record->key.len >= DOCSTORE_KEY_PREFIX && record->key.len <= DOCSTORE_KEY_PREFIX + DOCSTORE_MAX_CHANGED &&
+		   (record->key.data[0] == DOCSTORE_KEY_DOCUMENT || record->key.data[0] == DOCSTORE_KEY_VIEW) &&
+		   lsm_stamp_decode(record->value, stamp, &payload) && (stamp->flags & LSM_STAMP_LOCK) == 0;
 }
 
 void
@@ -446,12 +446,15 @@ docstore_feed_add(LsmBatch *batch)
 	for (uint32 i = 0; lsm_batch_next(&reader, NULL) == LSM_OK; i++)
 	{
 		uint64 storage;
+		uint8 flags;
 
 		if (!is_version(&reader, &stamp))
 			continue;
+		flags = (stamp.flags & LSM_STAMP_DELETE) ? DOCSTORE_CHANGE_DELETED : 0;
+		if (reader.key.data[0] == DOCSTORE_KEY_VIEW)
+			flags |= DOCSTORE_CHANGE_OF_VIEW;
 		memcpy(&storage, reader.key.data + 5, sizeof(storage));
-		docstore_feed_add_entry(batch, MyDatabaseId, pg_ntoh64(storage), i, &stamp,
-								(stamp.flags & LSM_STAMP_DELETE) ? DOCSTORE_CHANGE_DELETED : 0,
+		docstore_feed_add_entry(batch, MyDatabaseId, pg_ntoh64(storage), i, &stamp, flags,
 								lsm_slice(reader.key.data + DOCSTORE_KEY_PREFIX, reader.key.len - DOCSTORE_KEY_PREFIX));
 	}
 }
@@ -466,6 +469,12 @@ docstore_feed_write_truncated(uint64 storage, CommandId cid)
 	publish(db);
 	docstore_feed_add_entry(&batch, MyDatabaseId, storage, 0, &stamp, DOCSTORE_CHANGE_TRUNCATED, lsm_slice("", 0));
 	docstore_write_batch(&batch);
+}
+
+void
+docstore_feed_wake(void)
+{
+	publish(docstore_db());
 }
 
 /* ---- consumers ---- */

@@ -10,6 +10,9 @@
  *
  * An entry is a version of its writer's transaction: visible when the document is.
  *
+ * A view that a replication reads has such changes, too: of its rows, under the storage id
+ * of its results, with what stands behind the prefix of a row's key for the id.
+ *
  * A consumer's round, in this order (feed.c has the proof that nothing is
  * skipped, whatever commits late):
  *
@@ -46,6 +49,9 @@
 
 #define DOCSTORE_CHANGE_DELETED 0x01
 #define DOCSTORE_CHANGE_TRUNCATED 0x02
+#define DOCSTORE_CHANGE_OF_VIEW 0x04
+/* Longest id, or key of a view's row behind its prefix. */
+#define DOCSTORE_MAX_CHANGED 8192
 
 /* Called from _PG_init: shared memory, transaction callbacks. */
 extern void docstore_feed_init(void);
@@ -55,11 +61,14 @@ extern void docstore_feed_init(void);
 /*
  * Adds the changes of the documents in a batch to it, behind them, and publishes
  * that this transaction will have etags from now on.  Before lsm_write, with no
- * lock held; the batch's documents belong to a tracked collection.  Throws.
+ * lock held; the batch's documents belong to a tracked collection, or its rows that users read to a view which
+ * replications read.  Throws.
  */
 extern void docstore_feed_add(LsmBatch *batch);
 /* The first change of a storage that replaces another one.  Throws. */
 extern void docstore_feed_write_truncated(uint64 storage, CommandId cid);
+/* Listeners are woken when this transaction is over, as if it had written changes. */
+extern void docstore_feed_wake(void);
 
 /*
  * An entry for any database (CREATE DATABASE ... TEMPLATE): of record `of` of the
@@ -91,7 +100,7 @@ typedef struct DocstoreChange
 	bool deleted;   /* the document is gone */
 	bool truncated; /* all that the collection held before is gone; no id */
 	LsmSlice id;    /* borrowed until the next call, as is value */
-	LsmSlice value; /* the document as stored (fdw/document.h: document_decode); empty if deleted or truncated */
+	LsmSlice value; /* the document (fdw/document.h: document_decode) or row (view/entry.h) as stored; empty if deleted or truncated */
 } DocstoreChange;
 
 typedef struct DocstoreFeed DocstoreFeed;

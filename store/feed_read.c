@@ -27,7 +27,7 @@ typedef struct Source
 	uint64 etag;
 	uint8 flags;
 	uint16 id_len;
-	char key[DOCSTORE_KEY_PREFIX + DOCSTORE_MAX_ID]; /* of the document; the prefix is set once */
+	char key[DOCSTORE_KEY_PREFIX + DOCSTORE_MAX_CHANGED]; /* of the document or row; all of the prefix but the kind is set once */
 } Source;
 
 struct DocstoreFeed
@@ -120,13 +120,14 @@ move_on(Source *source)
 	{
 		uint64 number;
 
-		if (scan->key.len != DOCSTORE_CHANGE_KEY || scan->value.len < 1 || scan->value.len > 1 + DOCSTORE_MAX_ID)
+		if (scan->key.len != DOCSTORE_CHANGE_KEY || scan->value.len < 1 || scan->value.len > 1 + DOCSTORE_MAX_CHANGED)
 			damaged(scan);
 		memcpy(&number, scan->key.data + DOCSTORE_KEY_PREFIX, sizeof(number));
 		source->etag = pg_ntoh64(number);
 		source->flags = (uint8) scan->value.data[0];
-		if ((source->flags & ~(DOCSTORE_CHANGE_DELETED | DOCSTORE_CHANGE_TRUNCATED)) != 0)
+		if ((source->flags & ~(DOCSTORE_CHANGE_DELETED | DOCSTORE_CHANGE_TRUNCATED | DOCSTORE_CHANGE_OF_VIEW)) != 0)
 			damaged(scan);
+		source->key[0] = (source->flags & DOCSTORE_CHANGE_OF_VIEW) ? DOCSTORE_KEY_VIEW : DOCSTORE_KEY_DOCUMENT;
 		source->id_len = (uint16) (scan->value.len - 1);
 		memcpy(source->key + DOCSTORE_KEY_PREFIX, scan->value.data + 1, source->id_len);
 		lsm_scan_release(scan);

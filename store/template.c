@@ -212,9 +212,10 @@ copy_change(Copy *copy)
 	LsmStamp stamp = docstore_stamp(0, GetCurrentCommandId(true));
 	LsmSlice value = copy->scan->value;
 
-	if (value.len < 1 || value.len > 1 + DOCSTORE_MAX_ID)
+	if (value.len < 1 || value.len > 1 + DOCSTORE_MAX_CHANGED)
 		ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("an entry of the change feed has an unknown format")));
-	if (value.data[0] != 0)
+	/* Rows of views are not copied: views are built anew, and who reads them begins anew. */
+	if (value.data[0] != 0 && (value.data[0] & DOCSTORE_CHANGE_OF_VIEW) == 0)
 		docstore_feed_add_entry(&copy->batch, copy->to, storage_of(copy->scan->key), copy->batch.count, &stamp,
 								(uint8) value.data[0], lsm_slice(value.data + 1, value.len - 1));
 	next(copy);

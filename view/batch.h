@@ -21,6 +21,8 @@ typedef struct ViewDocument
 	uint64 etag;
 	TimestampTz modified;
 	Jsonb *doc; /* NULL: deleted; it emits nothing */
+	/* why there is no document though there should be: a replication of a view fails with that (repl/view_row.h); else NULL */
+	ErrorData *broken;
 	/* what a map made of it (map.h) */
 	struct ViewRow *rows; /* in the order they came */
 	struct ViewRow *last;

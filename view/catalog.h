@@ -31,6 +31,7 @@ typedef struct View
 	Oid owner;
 	bool replacing;     /* it is a replacement */
 	bool paused;        /* by docstore.pause_view */
+	bool tracked;       /* set by the indexer: replications read it, so changes of its rows are recorded */
 	TransactionId xmin; /* of the catalog's row */
 	char *map;
 	char *reduce;      /* NULL: none */

@@ -158,6 +158,21 @@ create(View *view)
 	make_table(view);
 }
 
+/* Not while replications read it. */
+static void
+refuse_read(const char *name)
+{
+	List *readers = docstore_consumers_of_view(name);
+	const DocConsumer *reader = readers != NIL ? linitial(readers) : NULL;
+
+	if (reader != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+				 errmsg("cannot drop view \"%s\" because other objects depend on it", name),
+				 errdetail("The %s \"%s\" reads it.", docstore_consumer_kind_name(reader->kind), reader->name),
+				 errhint("Drop it first with docstore.drop_replication().")));
+}
+
 static void
 drop(const char *name)
 {
@@ -170,6 +185,7 @@ drop(const char *name)
 	tables = docstore_lock_foreign_tables("view", name, view->owner, false);
 	view = view_get(name, AccessExclusiveLock);
 	check_role(view->owner);
+	refuse_read(name);
 	performMultipleDeletions(tables, DROP_RESTRICT, 0);
 	view_drop_index(view);
 	replacement = view_find_replacement(name, NoLock);
@@ -283,6 +299,15 @@ give_whole(const char *name, Oid owner)
 	execute("UPDATE docstore.views SET owner = $2::pg_catalog.regrole WHERE name = $1", 2, values, SPI_OK_UPDATE);
 }
 
+/* For consumers of views. */
+static uint64
+storage_of(const char *name, LOCKMODE mode)
+{
+	const View *view = view_find(name, mode);
+
+	return view != NULL ? view->results : 0;
+}
+
 /* ---- DROP EXTENSION ---- */
 
 /* The catalog goes away with all its rows: their storages are dropped with it, in the same transaction. */
@@ -317,6 +342,7 @@ object_access(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id, 
 void
 view_define_init(void)
 {
+	docstore_consumer_set_view_storage(storage_of);
 	next_object_access_hook = object_access_hook;
 	object_access_hook = object_access;
 	docstore_consumer_set_functions(DOC_CONSUMER_VIEW, drop_whole, give_whole);

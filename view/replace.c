@@ -31,6 +31,7 @@
 #include "fdw/consumer.h"
 #include "fdw/owner.h"
 #include "fdw/write.h"
+#include "store/feed.h"
 #include "store/store.h"
 #include "view/pin.h"
 #include "view/progress.h"
@@ -206,12 +207,21 @@ fit_tables(const View *before, const View *after)
 	view_unpin(&pin);
 }
 
+/* Who reads the view must begin anew. */
+static void
+wake_replications(const char *name)
+{
+	if (docstore_consumers_of_view(name) != NIL)
+		docstore_feed_wake();
+}
+
 void
 view_take_place(const View *next)
 {
 	View *old = view_get(next->name, NoLock);
 
 	fit_tables(old, next);
+	wake_replications(next->name);
 	view_catalog_delete(old);
 	docstore_consumer_take_place(next->name);
 	view_progress_drop(old);
@@ -233,6 +243,7 @@ replace_finalize(View *view, View *next)
 	ErrorData *fault;
 
 	lock_tables(view->name);
+	wake_replications(view->name);
 	next->storage = view->storage;
 	next->results = docstore_new_storage();
 	next->block_rows = view->block_rows;

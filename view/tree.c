@@ -397,6 +397,23 @@ describe_group(Tree *tree, const TreeNode *node)
 	return text.data;
 }
 
+static bool
+is_stored(Tree *tree, StringInfo key, LsmSlice value)
+{
+	LsmBuf found = {0};
+	LsmVersion version;
+	LsmStatus status;
+	LsmError err;
+	bool same;
+
+	status = lsm_get(tree->writer.db, &tree->read, lsm_slice(key->data, key->len), &found, &version, &err);
+	same = status == LSM_OK && lsm_slice_compare(lsm_buf_slice(&found), value) == 0;
+	lsm_buf_free(&found);
+	if (status != LSM_OK && status != LSM_NOT_FOUND)
+		docstore_throw(&err);
+	return same;
+}
+
 static void
 store(Tree *tree, const TreeNode *node, StringInfo result)
 {
@@ -405,7 +422,9 @@ store(Tree *tree, const TreeNode *node, StringInfo result)
 
 	initStringInfo(&key);
 	node_key(tree, &key, node->group, node->depth, node->hash);
-	view_writer_put(&tree->writer, lsm_slice(key.data, key.len), &value);
+	/* Replications are told of what changes, and not of what is computed again. */
+	if (node->depth > 0 || !node->existed || !tree->view->tracked || !is_stored(tree, &key, value))
+		view_writer_put(&tree->writer, lsm_slice(key.data, key.len), &value);
 	pfree(key.data);
 	if (node->depth > 0)
 		return;
@@ -501,7 +520,7 @@ see_own(Tree *tree)
 	view_writer_flush(&tree->writer);
 	CommandCounterIncrement();
 	UpdateActiveSnapshotCommandId();
-	view_writer_begin(&tree->writer);
+	view_writer_begin(&tree->writer, tree->view);
 }
 
 ErrorData *
@@ -570,7 +589,7 @@ tree_init(Tree *tree, const View *view, ViewReduce *reduce, Snapshot snapshot, V
 	UpdateActiveSnapshotCommandId();
 	tree->cursor = doc_cursor_new(snapshot);
 	docstore_read_init(&tree->read, snapshot);
-	view_writer_begin(&tree->writer);
+	view_writer_begin(&tree->writer, tree->view);
 	initStringInfo(&tree->lower);
 	initStringInfo(&tree->upper);
 }

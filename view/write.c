@@ -15,6 +15,7 @@
 #include "miscadmin.h"
 
 #include "fdw/scan.h"
+#include "store/feed.h"
 #include "store/store.h"
 #include "store/txn.h"
 
@@ -24,13 +25,16 @@
 /* A purge of a view with a reduce is done in pieces of about that many rows. */
 #define PURGE_CHANGES 20000
 
+StaticAssertDecl(VIEW_MAX_KEY <= DOCSTORE_MAX_CHANGED, "the change feed takes the key of every row");
+
 /* Memory of the batch is used again; what a throw leaves behind is cleared by the next use. */
 static LsmBatch batch;
 
 void
-view_writer_begin(ViewWriter *writer)
+view_writer_begin(ViewWriter *writer, const View *view)
 {
 	writer->db = docstore_db();
+	writer->view = view;
 	writer->cid = GetCurrentCommandId(true);
 	lsm_batch_clear(&batch);
 }
@@ -43,6 +47,8 @@ view_writer_flush(ViewWriter *writer)
 
 	if (batch.count == 0)
 		return;
+	if (writer->view->tracked)
+		docstore_feed_add(&batch);
 	while ((status = lsm_write(writer->db, &batch, false, NULL, &err)) == LSM_BUSY)
 		docstore_check(lsm_make_room(writer->db, batch.memtable_cost, &err), &err);
 	docstore_check(status, &err);
@@ -217,7 +223,7 @@ view_write_documents(const View *view, const ViewDocument *docs, int n, bool fre
 	ViewWriter writer;
 	LsmRead read;
 
-	view_writer_begin(&writer);
+	view_writer_begin(&writer, view);
 	docstore_read_init(&read, snapshot);
 	for (int i = 0; i < n; i++)
 	{
@@ -249,7 +255,7 @@ view_write_purge(const View *view, uint64 collection_storage, Snapshot snapshot,
 	view_back_key(&upper, view->storage, collection_storage + 1, lsm_slice(NULL, 0));
 	head = (size_t) lower.len;
 	appendBinaryStringInfo(&lower, from->data, from->len);
-	view_writer_begin(&writer);
+	view_writer_begin(&writer, view);
 	cursor = doc_cursor_new(snapshot);
 	doc_cursor_open(cursor, lsm_slice(lower.data, lower.len), lsm_slice(upper.data, upper.len));
 	for (lsm_scan_first(cursor->scan); cursor->scan->valid; lsm_scan_next(cursor->scan))

@@ -45,11 +45,12 @@ extern bool view_write_purge(const View *view, uint64 collection_storage, Snapsh
 typedef struct ViewWriter
 {
 	LsmDb *db;
+	const View *view;
 	CommandId cid;
 } ViewWriter;
 
 /* One at a time.  What is put is written by a flush at the latest. */
-extern void view_writer_begin(ViewWriter *writer);
+extern void view_writer_begin(ViewWriter *writer, const View *view);
 /* value NULL: the key is deleted. */
 extern void view_writer_put(ViewWriter *writer, LsmSlice key, const LsmSlice *value);
 extern void view_writer_flush(ViewWriter *writer);

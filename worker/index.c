@@ -348,6 +348,7 @@ begin(ViewIndexing *indexed, Batch *batch)
 	if (batch->consumer == NULL)
 		elog(ERROR, "view \"%s\" is not registered as a consumer", indexed->name);
 	batch->horizon = docstore_feed_horizon();
+	batch->view->tracked = !batch->view->replacing && docstore_consumers_of_view(indexed->name) != NIL;
 	PushActiveSnapshot(GetTransactionSnapshot());
 	batch->snapshot = GetActiveSnapshot();
 	batch->storages = docstore_consumer_storages(batch->consumer, batch->snapshot);

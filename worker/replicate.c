@@ -14,6 +14,12 @@
  * enters.  For the same reason a document that failed is tried again only while
  * its newest version is the one that failed.
  *
+ * A replication of a view reads its rows instead: scan and feed are the same, with the view's storage
+ * for a collection's and rows as documents (repl/view_row.h).  It begins with the view's lock in ShareLock mode: then
+ * the indexer's writes are over, those that come are recorded, and the last etag parts the two.  When the
+ * view has got other storage, that is another definition or finalize, the tables' rows are taken away and it begins
+ * again; likewise in a copy of a database, whose views are built anew.
+ *
  * With on_error "stop" a batch in which a document fails is undone.  The next ones
  * are smaller, down to one document: then it stands before the one that fails.
  */
@@ -33,6 +39,7 @@
 #include "fdw/document.h"
 #include "fdw/scan.h"
 #include "repl/state.h"
+#include "repl/view_row.h"
 #include "store/feed.h"
 #include "store/stop.h"
 #include "store/txn.h"
@@ -44,6 +51,8 @@
 #define BATCH_RETRIES 200
 /* A position moves without documents only when it would move this far: it is a row to be written. */
 #define IDLE_ETAGS 100000
+/* Until the next look at a view that is not built yet. */
+#define NOT_BUILT_MS 1000
 
 typedef struct Batch
 {
@@ -54,8 +63,10 @@ typedef struct Batch
 	Snapshot snapshot;
 	uint64 horizon;
 	uint64 *storages;
+	ReplView *view;  /* NULL: documents of collections are replicated */
 	uint64 position; /* to be */
 	ViewDocument *docs;
+	ReplViewRow *rows; /* of a view: what is to be the documents */
 	int ndocs;
 	int limit;
 	Size bytes;
@@ -90,19 +101,50 @@ is_full(const Batch *batch)
 	return batch->ndocs >= batch->limit || batch->bytes >= BATCH_BYTES;
 }
 
-/* Copies; value empty: the document is deleted. */
+static LsmSlice
+copy_slice(LsmSlice slice)
+{
+	char *copy = palloc(slice.len + 1);
+
+	memcpy(copy, slice.data, slice.len);
+	return lsm_slice(copy, slice.len);
+}
+
+/* Copies; value empty: the document is deleted.  Of a view: the row and its key behind the prefix, not a document so far. */
 static void
 add_document(Batch *batch, int collection, LsmSlice id, uint64 etag, LsmSlice value)
 {
 	ViewDocument *doc;
 
+	if (batch->view != NULL && id.len > REPL_VIEW_MAX_KEY)
+	{
+		/* It has never been replicated.  The position goes behind it. */
+		if (value.len == 0)
+		{
+			batch->changed = true;
+			return;
+		}
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("view \"%s\" has a row whose key is too long to be replicated", repl_view(batch->view)->name),
+				 errdetail("It has %zu bytes; %d can be replicated.", id.len, REPL_VIEW_MAX_KEY)));
+	}
 	if (batch->docs == NULL)
 		batch->docs = palloc((BATCH_DOCUMENTS + BATCH_RETRIES) * sizeof(ViewDocument));
 	doc = &batch->docs[batch->ndocs++];
 	memset(doc, 0, sizeof(*doc));
 	doc->collection = list_nth(batch->consumer->collections, collection);
-	doc->id = cstring_to_text_with_len(id.data, (int) id.len);
 	doc->etag = etag;
+	batch->bytes += sizeof(ViewDocument) + id.len + value.len;
+	if (batch->view != NULL)
+	{
+		if (batch->rows == NULL)
+			batch->rows = palloc((BATCH_DOCUMENTS + BATCH_RETRIES) * sizeof(ReplViewRow));
+		doc->id = repl_view_id(id);
+		batch->rows[batch->ndocs - 1] = (ReplViewRow){copy_slice(id), copy_slice(value)};
+		return;
+	}
+	doc->id = cstring_to_text_with_len(id.data, (int) id.len);
 	if (value.len > 0)
 	{
 		LsmSlice body;
@@ -112,7 +154,20 @@ add_document(Batch *batch, int collection, LsmSlice id, uint64 etag, LsmSlice va
 		SET_VARSIZE(doc->doc, VARHDRSZ + body.len);
 		memcpy(VARDATA(doc->doc), body.data, body.len);
 	}
-	batch->bytes += sizeof(ViewDocument) + id.len + value.len;
+}
+
+/* The complete key of a document or row of that id; false if there can be none. */
+static bool
+key_of(const Batch *batch, int collection, const char *id, StringInfo key)
+{
+	DocumentKey document;
+
+	if (batch->view != NULL)
+		return repl_view_key(batch->view, id, key);
+	document_key_init(&document, batch->storages[collection], id, strlen(id));
+	resetStringInfo(key);
+	appendBinaryStringInfo(key, document.data, document.len);
+	return true;
 }
 
 /* Its place; -1 if it is not there. */
@@ -127,27 +182,31 @@ find_collection(const Batch *batch, const char *name)
 	return -1;
 }
 
-/* The next documents of a collection; true if it is at its end. */
+/* The next documents of a collection, or rows of the view; true if it is at its end. */
 static bool
 scan_collection(Batch *batch, int collection)
 {
 	uint64 storage = batch->storages[collection];
-	char *from_id = batch->state.next_id;
+	char kind = batch->view != NULL ? DOCSTORE_KEY_VIEW : DOCSTORE_KEY_DOCUMENT;
 	DocCursor *cursor;
-	DocumentKey key;
-	DocumentKey last = {0};
+	StringInfoData key;
+	StringInfoData last;
 	char lower[DOCSTORE_KEY_PREFIX];
 	char upper[DOCSTORE_KEY_PREFIX];
 	LsmSlice from = lsm_slice(lower, sizeof(lower));
+	bool after = false; /* the batch before ended with `from` */
+	bool any = false;
 
 	if (storage == 0)
 		return true;
-	docstore_key_prefix(lower, DOCSTORE_KEY_DOCUMENT, MyDatabaseId, storage);
-	docstore_key_prefix_end(upper, DOCSTORE_KEY_DOCUMENT, MyDatabaseId, storage);
-	if (from_id != NULL)
+	initStringInfo(&key);
+	initStringInfo(&last);
+	docstore_key_prefix(lower, kind, MyDatabaseId, storage);
+	docstore_key_prefix_end(upper, kind, MyDatabaseId, storage);
+	if (batch->state.next_id != NULL && key_of(batch, collection, batch->state.next_id, &key))
 	{
-		document_key_init(&key, storage, from_id, strlen(from_id));
 		from = lsm_slice(key.data, key.len);
+		after = true;
 	}
 	cursor = doc_cursor_new(batch->snapshot);
 	doc_cursor_open(cursor, from, lsm_slice(upper, sizeof(upper)));
@@ -156,10 +215,11 @@ scan_collection(Batch *batch, int collection)
 		LsmScan *at = cursor->scan;
 		LsmSlice id = document_key_id(at->key);
 
-		/* The batch before ended with that one. */
-		if (from_id == NULL || lsm_slice_compare(id, lsm_slice(from_id, strlen(from_id))) != 0)
+		if (!after || lsm_slice_compare(at->key, from) != 0)
 		{
-			document_key_init(&last, storage, id.data, id.len);
+			resetStringInfo(&last);
+			appendBinaryStringInfo(&last, id.data, (int) id.len);
+			any = true;
 			if (at->version.seq <= batch->state.scan_to)
 				add_document(batch, collection, id, at->version.seq, at->value);
 			batch->state.documents++;
@@ -172,12 +232,8 @@ scan_collection(Batch *batch, int collection)
 	doc_cursor_close(cursor);
 	if (!is_full(batch))
 		return true;
-	if (last.len > 0)
-	{
-		LsmSlice id = document_key_id(document_key_slice(&last));
-
-		batch->state.next_id = pnstrdup(id.data, id.len);
-	}
+	if (any)
+		batch->state.next_id = batch->view != NULL ? text_to_cstring(repl_view_id(lsm_slice(last.data, last.len))) : last.data;
 	return false;
 }
 
@@ -227,7 +283,7 @@ follow(Batch *batch)
 			batch->changed = true;
 		}
 		else
-			add_document(batch, change.source, change.id, change.etag, change.deleted ? lsm_slice(NULL, 0) : change.value);
+			add_document(batch, change.source, change.id, change.etag, change.value);
 	}
 	batch->position = docstore_feed_position(feed);
 	docstore_feed_close(feed);
@@ -243,24 +299,26 @@ add_failed(Batch *batch, const ReplFailed *failed)
 	LsmStatus status;
 	LsmError err;
 	LsmRead read;
-	DocumentKey key;
+	StringInfoData key;
+	LsmSlice id;
 	int collection = find_collection(batch, failed->collection);
 
-	if (collection < 0 || batch->storages[collection] == 0)
+	initStringInfo(&key);
+	if (collection < 0 || batch->storages[collection] == 0 || !key_of(batch, collection, failed->id, &key))
 		return;
-	document_key_init(&key, batch->storages[collection], failed->id, strlen(failed->id));
+	id = lsm_slice(key.data + DOCSTORE_KEY_PREFIX, key.len - DOCSTORE_KEY_PREFIX);
 	docstore_read_init(&read, batch->snapshot);
 	value.len = 0;
-	status = lsm_get(docstore_db(), &read, document_key_slice(&key), &value, &version, &err);
+	status = lsm_get(docstore_db(), &read, lsm_slice(key.data, key.len), &value, &version, &err);
 	if (status == LSM_NOT_FOUND)
 	{
 		if (failed->deleted)
-			add_document(batch, collection, lsm_slice(failed->id, strlen(failed->id)), failed->etag, lsm_slice(NULL, 0));
+			add_document(batch, collection, id, failed->etag, lsm_slice("", 0));
 		return;
 	}
 	docstore_check(status, &err);
 	if (version.seq == failed->etag)
-		add_document(batch, collection, lsm_slice(failed->id, strlen(failed->id)), failed->etag, lsm_buf_slice(&value));
+		add_document(batch, collection, id, failed->etag, lsm_buf_slice(&value));
 }
 
 /* ---- one batch ---- */
@@ -270,6 +328,8 @@ check_rights(const Batch *batch)
 {
 	ListCell *lc;
 
+	if (batch->view != NULL)
+		return;
 	foreach (lc, batch->consumer->collections)
 	{
 		DocCollection collection;
@@ -317,6 +377,18 @@ begin(Batch *batch, Replicating *replicating, MemoryContext context)
 		return false;
 	batch->position = batch->consumer->position;
 	batch->limit = replicating->limit;
+	if (!replicating->may_have_errors)
+		replicating->retry_ms = -1;
+	if (batch->consumer->of_view)
+	{
+		/* Locked before the snapshot is taken: it stays what the snapshot sees. */
+		batch->view = repl_view_open(linitial(batch->consumer->collections), batch->state.owner);
+		if (!repl_view_is_built(batch->view))
+		{
+			replicating->retry_ms = NOT_BUILT_MS;
+			return false;
+		}
+	}
 	batch->horizon = docstore_feed_horizon();
 	batch->snapshot = RegisterSnapshot(GetLatestSnapshot());
 	batch->storages = docstore_consumer_storages(batch->consumer, batch->snapshot);
@@ -356,7 +428,9 @@ note_errors(Batch *batch)
 			replicating->limit = Max(batch->ndocs / 2, 1);
 			ereport(ERROR,
 					(errcode(doc->error->sqlerrcode),
-					 errmsg("document \"%s\" of collection \"%s\": %s", text_to_cstring(doc->id), doc->collection, doc->error->message)));
+					 batch->view != NULL
+						 ? errmsg("row \"%s\" of view \"%s\": %s", text_to_cstring(doc->id), doc->collection, doc->error->message)
+						 : errmsg("document \"%s\" of collection \"%s\": %s", text_to_cstring(doc->id), doc->collection, doc->error->message)));
 		}
 		replicating->may_have_errors = true;
 	}
@@ -368,8 +442,36 @@ note_errors(Batch *batch)
 	}
 }
 
+/* The tables are not made of the view's rows as they are now: of those of other storage, or of none. */
+static void
+begin_view(Batch *batch)
+{
+	const View *view = repl_view(batch->view);
+	ReplState *state = &batch->state;
+
+	if (state->source != 0)
+	{
+		/* Takes long; the indexer is not to wait for it. */
+		check_fault(repl_apply_empty(batch->replicating->apply, NULL, false, &batch->counts));
+		repl_errors_forget(batch->replicating->name, NULL);
+		state->source = 0;
+	}
+	else
+	{
+		view_lock(view->name, ShareLock);
+		batch->position = docstore_feed_last_etag();
+		state->scan_to = batch->position;
+		state->source = view->results;
+	}
+	state->to_scan = list_copy(batch->consumer->collections);
+	state->next_id = NULL;
+	state->documents = 0;
+	batch->changed = true;
+}
+
+/* Changes or documents that were there before, and failed ones; true if there may be more. */
 static bool
-run(Batch *batch)
+gather(Batch *batch)
 {
 	Replicating *replicating = batch->replicating;
 	bool more = true;
@@ -392,9 +494,24 @@ run(Batch *batch)
 		batch->changed = true;
 	}
 	retry_failed(batch);
+	return more;
+}
+
+static bool
+run(Batch *batch)
+{
+	Replicating *replicating = batch->replicating;
+	bool more = true;
+
+	if (batch->view != NULL && batch->state.source != repl_view(batch->view)->results)
+		begin_view(batch);
+	else
+		more = gather(batch);
 	if (batch->ndocs > 0)
 	{
 		docstore_stop("replicate read");
+		if (batch->view != NULL)
+			repl_view_documents(batch->view, batch->rows, batch->docs, batch->ndocs);
 		check_fault(repl_apply_run(replicating->apply, batch->docs, batch->ndocs, &batch->counts));
 		docstore_stop("replicate rows");
 		note_errors(batch);
