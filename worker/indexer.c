@@ -34,10 +34,8 @@
 #include "worker/task.h"
 
 #define IDLE_MS 60000
-/* From the begin of a round to that of the next one, while changes keep coming: three times what it took, within bounds. */
-#define ROUND_SHARE 3
+/* From the begin of a round to that of the next one, at least, while changes keep coming. */
 #define ROUND_MS 50
-#define LONGEST_ROUND_MS 300
 /* Batches allocate and free the same memory again and again: so much of it malloc keeps, or page faults would take a tenth of the time. */
 #define KEPT_MEMORY (64 * 1024 * 1024)
 
@@ -180,16 +178,14 @@ due_in(void)
 }
 
 /*
- * A round of few changes costs up to three times as much for each: transactions and queries for every view, and
- * the blocks and groups that changes share.  So while changes keep coming, the next round waits until there are more, in
- * proportion to the time that the last one took, unless somebody waits for a view.  Our latch is set already then, so
- * those who commit need not wake anybody.  Where a round did not come to the end of the changes, none of this.
+ * A round of few changes costs several times as much for each: transactions and queries for every view.  So one does not
+ * follow another at once, unless somebody waits for a view, or the last one has taken so long that there are many.  Our
+ * latch is set already then, so those who commit meanwhile need not wake anybody.
  */
 static void
-gather(TimestampTz since, long took)
+gather(TimestampTz since)
 {
-	long every = Max(ROUND_MS, Min(took * ROUND_SHARE, LONGEST_ROUND_MS));
-	long ms = every - TimestampDifferenceMilliseconds(since, GetCurrentTimestamp());
+	long ms = ROUND_MS - TimestampDifferenceMilliseconds(since, GetCurrentTimestamp());
 
 	if (ms > 0)
 		docstore_worker_pause(ms);
@@ -245,7 +241,6 @@ docstore_indexer_main(Datum arg)
 	for (;;)
 	{
 		TimestampTz since = GetCurrentTimestamp();
-		long took;
 
 		CHECK_FOR_INTERRUPTS();
 		if (ConfigReloadPending)
@@ -262,11 +257,10 @@ docstore_indexer_main(Datum arg)
 		(void) pgstat_report_stat(!more);
 		if (more)
 			continue;
-		took = TimestampDifferenceMilliseconds(since, GetCurrentTimestamp());
 		pgstat_report_activity(STATE_IDLE, NULL);
 		if ((WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, due_in(), PG_WAIT_EXTENSION) & WL_TIMEOUT) != 0)
 			return_memory();
-		gather(since, took);
+		gather(since);
 		ResetLatch(MyLatch);
 		docstore_worker_reset();
 	}
