@@ -11,7 +11,7 @@ use lib "$FindBin::RealBin/lib";
 use Histories;
 use Strike;
 
-my $rounds = $ENV{DOCSTORE_VIEW_ROUNDS} || 15;
+my $rounds = $ENV{DOCSTORE_VIEW_ROUNDS} || 100;
 my $seed = $ENV{DOCSTORE_SEED} || time;
 srand($seed);
 note("DOCSTORE_SEED=$seed DOCSTORE_VIEW_ROUNDS=$rounds");
