@@ -17,7 +17,7 @@ typedef struct Lookup
 	LsmVersion *version;
 	LsmStatus status; /* the answer, LSM_NOT_FOUND until there is one */
 	LsmError *err;
-	bool passed; /* versions that the reader does not see */
+	bool passed; /* versions that the reader does not see, or perhaps */
 } Lookup;
 
 /* One file.  count is NULL unless lookups that search in vain are counted. */
@@ -153,7 +153,8 @@ get_visit(void *arg, LsmSlice ikey, LsmSlice value, volatile uint8_t *hint)
 LsmStatus
 lsm_get(LsmDb *db, const LsmRead *read, LsmSlice key, LsmBuf *value, LsmVersion *version, LsmError *err)
 {
-	Lookup lookup = {db, read, value, version, LSM_NOT_FOUND, err, false};
+	/* above a limit nobody looks */
+	Lookup lookup = {db, read, value, version, LSM_NOT_FOUND, err, read->max_seq != LSM_MAX_SEQUENCE};
 	uint64_t max_seq = read->max_seq;
 	LsmStatus status = lsm_enter(db, err);
 

@@ -476,8 +476,8 @@ find_forward(Scan *s, bool passing)
 				}
 				lsm_dead_count(s->db, &s->passed, dead, lsm_buf_slice(&s->key));
 				show(s, trailer >> 8, &stamp, payload);
-				/* (skipped: perhaps of another key, that does not matter much) */
-				s->pub.version.generation = skipped ? 0 : s->generation;
+				/* (skipped: perhaps of another key, that does not matter much; below min_seq a file left out may hold a newer one) */
+				s->pub.version.generation = skipped || trailer >> 8 < s->min_seq ? 0 : s->generation;
 				return;
 		}
 	}

@@ -4,6 +4,7 @@
  * What must hold:
  *   - an id that cannot be looked up is an error with its number, and nothing is lost
  *   - a mark tells of every write and lock to its key, and of nothing else but a rotation
+ *   - who is shown less than the newest version is not told that only the memtable could hold a newer one
  *   - the journal is let go when there is nothing to flush
  *   - numbered keys are the same in the memtable, after a replay and in tables, beside spilled values, too
  *   - sequence numbers never come twice, also those of writes that were not in the journal
@@ -97,6 +98,68 @@ test_recheck(void)
 	CHECK(lsm_recheck(db, text("k"), &mark, &err) == LSM_BUSY);
 	CHECK(atomic_load(db->pin) == 0);
 	lsm_batch_free(&batch);
+	stop_store();
+}
+
+/* A committed version of a key, in a table of its own. */
+static uint64_t
+flush_version(const char *key)
+{
+	LsmBatch batch = {0};
+	LsmStamp stamp = {LSM_STAMP_XACT, next_xid++, 0};
+	char head[LSM_STAMP_MAX_SIZE];
+	uint64_t seq;
+	LsmError err;
+
+	fates[stamp.xid] = COMMITTED;
+	commit_times[stamp.xid] = clock_now++;
+	CHECK(lsm_batch_put(&batch, text(key), lsm_slice(head, lsm_stamp_encode(head, &stamp))));
+	MUST(lsm_write(db, &batch, false, &seq, &err), &err);
+	MUST(lsm_flush(db, &err), &err);
+	lsm_batch_free(&batch);
+	return seq;
+}
+
+/* Who was shown an old version because it asked for less than all is not told that newer ones could only be in the memtable. */
+static void
+test_not_the_newest(void)
+{
+	uint64_t time = UINT64_MAX;
+	LsmRead read = {LSM_MAX_SEQUENCE, visible, &time};
+	LsmBuf value = {0};
+	LsmVersion version;
+	LsmScan *scan;
+	uint64_t first;
+	uint64_t second;
+	uint64_t last;
+	LsmError err;
+
+	horizon = 1; /* all versions are kept */
+	start_store();
+	first = flush_version("k");
+	(void) flush_version("z");
+	MUST(lsm_compact_range(db, lsm_slice("", 0), lsm_slice("", 0), &err), &err);
+	second = flush_version("k");
+	last = flush_version("z");
+	MUST(lsm_get(db, &read, text("k"), &value, &version, &err), &err);
+	CHECK(version.seq == second && version.generation == atomic_load(&db->shared->active_generation));
+	read.max_seq = first;
+	MUST(lsm_get(db, &read, text("k"), &value, &version, &err), &err);
+	CHECK(version.seq == first && version.generation == 0);
+
+	/* the older version's file has the highest number, too, so that the other one is left out */
+	read.max_seq = LSM_MAX_SEQUENCE;
+	MUST(lsm_compact_range(db, text("y"), text("zz"), &err), &err);
+	MUST(lsm_scan_open(db, &read, lsm_slice("", 0), lsm_slice("", 0), &scan, &err), &err);
+	lsm_scan_newer(scan, last);
+	lsm_scan_first(scan);
+	CHECK(scan->valid && lsm_slice_compare(scan->key, text("k")) == 0);
+	CHECK(scan->version.seq == first && scan->version.generation == 0);
+	lsm_scan_next(scan);
+	CHECK(scan->valid && scan->version.seq == last);
+	CHECK(scan->version.generation == atomic_load(&db->shared->active_generation));
+	lsm_scan_close(scan);
+	lsm_buf_free(&value);
 	stop_store();
 }
 
@@ -284,7 +347,7 @@ test_waiting_for_room(void)
 int
 main(void)
 {
-	static void (*const tests[])(void) = {test_unknown_id, test_recheck, test_position_moves_on};
+	static void (*const tests[])(void) = {test_unknown_id, test_recheck, test_not_the_newest, test_position_moves_on};
 
 	small_options();
 	for (int inline_work = 0; inline_work < 2; inline_work++)
