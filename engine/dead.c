@@ -83,7 +83,7 @@ flush(LsmDb *db, LsmError *err)
 	/* no arena is free: then flushes are due, but writers are many and it will not lie there for long */
 	if (status == LSM_OK || status == LSM_BUSY)
 		status = lsm_flush_all(db, err);
-	db->shared->dead_flushed = true;
+	db->shared->dead_flushed = status == LSM_OK;
 	return status;
 }
 
