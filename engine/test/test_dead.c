@@ -7,53 +7,21 @@
  * again meanwhile; few deletions among many keys, and stretches with nothing dead, give nothing to do.
  */
 #include "engine/dead.h"
-#include "engine/env_sim.h"
-#include "engine/test/test.h"
+#include "engine/test/sim_store.h"
 
 #define KEYS 12000
+#define LONG_MS 200000 /* all pauses are over then */
 
-static LsmEnv *env;
-static LsmDb *db;
 static bool deleted[KEYS];
-
-static LsmSlice
-key_of(char *buf, int i)
-{
-	return lsm_slice(buf, (size_t) snprintf(buf, 16, "key%06d", i));
-}
 
 static void
 write_keys(int from, int to, int step, bool delete)
 {
-	LsmBatch batch = {0};
-	char value[60];
-	char key[16];
-	LsmError err;
-
-	memset(value, 'v', sizeof(value));
 	for (int i = from; i < to; i += step)
 	{
-		LsmStatus status;
-
-		lsm_batch_clear(&batch);
-		CHECK(delete ? lsm_batch_delete(&batch, key_of(key, i))
-					 : lsm_batch_put(&batch, key_of(key, i), lsm_slice(value, sizeof(value))));
-		while ((status = lsm_write(db, &batch, false, NULL, &err)) == LSM_BUSY)
-			MUST(lsm_make_room(db, batch.memtable_cost, &err), &err);
-		MUST(status, &err);
+		write_key(i, 60, delete);
 		deleted[i] = delete;
 	}
-	lsm_batch_free(&batch);
-}
-
-static void
-work(void)
-{
-	LsmError err;
-	bool did = true;
-
-	while (did)
-		MUST(lsm_work(db, &did, &err), &err);
 }
 
 /* Walks over everything and compares; true if background work was asked for. */
@@ -90,18 +58,6 @@ scan_all(bool backward)
 	CHECK(at == (backward ? -1 : KEYS));
 	lsm_scan_close(scan);
 	return atomic_load(&db->shared->dead_noted);
-}
-
-static void
-pause_over(void)
-{
-	for (int i = 0; i < 100; i++)
-	{
-		env->ops->wait_prepare(env, LSM_WAIT_WORK);
-		(void) env->ops->wait(env, LSM_WAIT_WORK, 2000);
-		env->ops->wait_end(env, LSM_WAIT_WORK);
-		CHECK(lsm_last_sequence(db) > 0);
-	}
 }
 
 /* Entries in tables; nothing is left in memtables. */
@@ -143,20 +99,12 @@ open_store(size_t memtable_size, size_t file_size)
 	options.table.compression = options.level0_compression = LSM_COMPRESS_NONE;
 	options.file_size = file_size;
 	options.level1_size = 4 * file_size;
-	MUST(lsm_env_sim_new(1, &env), &err);
-	MUST(lsm_open(env, &options, &db, &err), &err);
+	open_sim(&options);
 	memset(deleted, false, sizeof(deleted));
 	write_keys(0, KEYS, 1, false);
 	MUST(lsm_compact_range(db, lsm_slice("", 0), lsm_slice("", 0), &err), &err);
 	CHECK(entries() == KEYS);
 	CHECK(!scan_all(false) && !scan_all(true));
-}
-
-static void
-close_store(void)
-{
-	lsm_close(db);
-	lsm_env_sim_free(env);
 }
 
 /* A scan has asked, and now nothing of what was deleted is there. */
@@ -166,7 +114,7 @@ check_gone(void)
 	work();
 	CHECK(!atomic_load(&db->shared->dead_noted));
 	CHECK(entries() == live());
-	pause_over();
+	pass_ms(LONG_MS);
 	CHECK(!scan_all(false) && !scan_all(true));
 }
 
@@ -197,7 +145,7 @@ test_stretches(size_t memtable_size, size_t file_size)
 		write_keys(8500, 9000, 1, false);
 	CHECK(scan_all(false));
 	work();
-	pause_over();
+	pass_ms(LONG_MS);
 	CHECK(!scan_all(false));
 
 	/* up to the last key */
@@ -205,7 +153,7 @@ test_stretches(size_t memtable_size, size_t file_size)
 	work();
 	CHECK(scan_all(false));
 	check_gone();
-	close_store();
+	close_sim();
 }
 
 static void
@@ -214,7 +162,7 @@ test_sparse(void)
 	open_store(1 << 20, 1 << 20);
 	write_keys(0, KEYS, 3, true);
 	CHECK(!scan_all(false) && !scan_all(true));
-	close_store();
+	close_sim();
 }
 
 /* In vain at first. */
@@ -230,16 +178,16 @@ test_snapshot(void)
 	work();
 	CHECK(entries() == KEYS + 4000);
 	CHECK(!scan_all(false));
-	pause_over();
+	pass_ms(LONG_MS);
 	CHECK(scan_all(false));
 	work();
 	CHECK(entries() == KEYS + 4000);
 	lsm_snapshot_release(db, seq);
 	CHECK(!scan_all(false));
-	pause_over();
+	pass_ms(LONG_MS);
 	CHECK(scan_all(false));
 	check_gone();
-	close_store();
+	close_sim();
 }
 
 int

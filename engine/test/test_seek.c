@@ -7,44 +7,22 @@
  * a file of the deepest level is never asked for, so asking ends; what has gone meanwhile is forgotten; an interrupted
  * merge is done later, a failed one is not tried again at once; answers stay what they were.
  */
-#include "engine/env_sim.h"
 #include "engine/seek.h"
-#include "engine/test/test.h"
+#include "engine/test/sim_store.h"
 
 #define KEYS 4000
 
-static LsmEnv *env;
-static LsmDb *db;
 static LsmOptions options;
 static bool there[KEYS];
-
-static LsmSlice
-key_of(char *buf, int i)
-{
-	return lsm_slice(buf, (size_t) snprintf(buf, 16, "key%06d", i));
-}
 
 static void
 write_keys(int from, int to, int step, size_t size)
 {
-	LsmBatch batch = {0};
-	char value[2000];
-	char key[16];
-	LsmError err;
-
-	memset(value, 'v', sizeof(value));
 	for (int i = from; i < to; i += step)
 	{
-		LsmStatus status;
-
-		lsm_batch_clear(&batch);
-		CHECK(lsm_batch_put(&batch, key_of(key, i), lsm_slice(value, size)));
-		while ((status = lsm_write(db, &batch, false, NULL, &err)) == LSM_BUSY)
-			MUST(lsm_make_room(db, batch.memtable_cost, &err), &err);
-		MUST(status, &err);
+		write_key(i, size, false);
 		there[i] = true;
 	}
-	lsm_batch_free(&batch);
 }
 
 static void
@@ -85,16 +63,6 @@ stats(void)
 }
 
 static void
-work(void)
-{
-	LsmError err;
-	bool did = true;
-
-	while (did)
-		MUST(lsm_work(db, &did, &err), &err);
-}
-
-static void
 flush(void)
 {
 	LsmError err;
@@ -113,8 +81,7 @@ open_empty(bool wanted, int bloom_bits)
 	options.block_cache_size = 0;
 	options.table.bloom_bits = bloom_bits;
 	options.table.compression = options.level0_compression = LSM_COMPRESS_NONE;
-	MUST(lsm_env_sim_new(1, &env), &err);
-	MUST(lsm_open(env, &options, &db, &err), &err);
+	open_sim(&options);
 	memset(there, false, sizeof(there));
 }
 
@@ -138,8 +105,7 @@ close_store(void)
 	CHECK(stats().last_error.status == LSM_OK);
 	for (int i = 0; i < KEYS; i++)
 		get(i, 1);
-	lsm_close(db);
-	lsm_env_sim_free(env);
+	close_sim();
 }
 
 static void
@@ -325,12 +291,7 @@ test_not_done(void)
 	CHECK(!asked() && stats().levels[0].files == 1 && stats().last_error.status == LSM_IO);
 	get(401, 20 * LSM_SEEK_LEAST);
 	CHECK(!asked());
-	for (int i = 0; i < 61; i++)
-	{
-		env->ops->wait_prepare(env, LSM_WAIT_WORK);
-		(void) env->ops->wait(env, LSM_WAIT_WORK, 1000);
-		env->ops->wait_end(env, LSM_WAIT_WORK);
-	}
+	pass_ms(61000);
 	get(401, LSM_SEEK_LEAST + 1);
 	check_merged(1);
 	close_store();
@@ -365,8 +326,7 @@ test_levels(void)
 	options.level_factor = 3;
 	options.table.bloom_bits = 0;
 	options.table.compression = options.level0_compression = LSM_COMPRESS_NONE;
-	MUST(lsm_env_sim_new(1, &env), &err);
-	MUST(lsm_open(env, &options, &db, &err), &err);
+	open_sim(&options);
 	memset(there, false, sizeof(there));
 	for (int i = 0; i < 10000; i++)
 	{

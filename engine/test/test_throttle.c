@@ -6,9 +6,7 @@
  * until a flush is over; no sleep is longer than a twentieth of a second; how quick merges are, and how far one
  * is, counts; two handles share what one would get.
  */
-#include "engine/env_sim.h"
-#include "engine/handle.h"
-#include "engine/test/test.h"
+#include "engine/test/sim_store.h"
 #include "engine/throttle.h"
 
 #include <stdlib.h>
@@ -16,8 +14,6 @@
 
 #define VALUE 1000
 
-static LsmEnv *env;
-static LsmDb *db;
 static LsmOptions options;
 static int keys;
 
@@ -107,7 +103,6 @@ main(void)
 {
 	LsmDb *other;
 	uint64_t since;
-	bool did = true;
 	LsmError err;
 
 	lsm_options_init(&options);
@@ -140,9 +135,7 @@ main(void)
 	CHECK(near(time_of(NULL, 300), 300, rate_for(7, 6)));
 
 	/* a merge of level 0 runs: what is left of it; one that should be over takes a quarter of its time more */
-	env->ops->wait_prepare(env, LSM_WAIT_WORK);
-	(void) env->ops->wait(env, LSM_WAIT_WORK, 10000);
-	env->ops->wait_end(env, LSM_WAIT_WORK);
+	pass_ms(10000);
 	atomic_store(&db->shared->merge_of_level0, true);
 	atomic_store(&db->shared->merge_us, 6000000);
 	atomic_store(&db->shared->merge_since_us, env->ops->now_us(env) - 1000000);
@@ -171,8 +164,7 @@ main(void)
 	CHECK(env->ops->now_us(env) - since >= 50000 && env->ops->now_us(env) - since < 55000);
 
 	/* compacted: nobody sleeps */
-	while (did)
-		MUST(lsm_work(db, &did, &err), &err);
+	work();
 	CHECK(atomic_load(&db->shared->level0_files) < options.level0_compact);
 	since = stalls();
 	(void) time_of(NULL, 500);
@@ -198,11 +190,9 @@ main(void)
 		MUST(lsm_flush(db, &err), &err);
 	}
 	CHECK(atomic_load(&db->shared->flush_us) > 0 && atomic_load(&db->shared->flush_since_us) == 0);
-	for (did = true; did;)
-		MUST(lsm_work(db, &did, &err), &err);
+	work();
 	CHECK(atomic_load(&db->shared->merge_rate) > 0 && atomic_load(&db->shared->merge_since_us) == 0);
 
-	lsm_close(db);
-	lsm_env_sim_free(env);
+	close_sim();
 	return test_done();
 }
