@@ -55,7 +55,9 @@ doc_parts_init(DocParts *parts, int workers, const SeekRange *range)
 		keys.len = 0;
 		cuts = 0;
 	}
-	memcpy(parts->keys, keys.data, keys.len);
+	/* After an error there may be more of them than there is room for. */
+	if (status == LSM_OK && keys.len > 0)
+		memcpy(parts->keys, keys.data, keys.len);
 	lsm_buf_free(&keys);
 	docstore_check(status, &err);
 	parts->nparts = range->nothing ? 0 : cuts + 1;
