@@ -5,10 +5,18 @@
 
 #include "fdw/parallel.h"
 
+#include <math.h>
+
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
+#include "optimizer/cost.h"
+#include "optimizer/optimizer.h"
+#include "optimizer/pathnode.h"
+#include "optimizer/paths.h"
 #include "port/atomics.h"
 #include "utils/lsyscache.h"
+
+#include "store/compat.h"
 
 struct DocParts
 {
@@ -18,6 +26,26 @@ struct DocParts
 	pg_atomic_uint64 blocks_cached;
 	char keys[FLEXIBLE_ARRAY_MEMBER]; /* where they are cut, as lsm_range_split makes them */
 };
+
+void
+doc_parts_add_path(PlannerInfo *root, RelOptInfo *rel, const DocScanCost *cost, double bytes, List *pathkeys, bool backward)
+{
+	int workers = compute_parallel_worker(rel, ceil(bytes / BLCKSZ * cost->fetched / rel->tuples), -1, max_parallel_workers_per_gather);
+	ForeignPath *path;
+	double divisor;
+
+	if (workers <= 0)
+		return;
+	/* As PostgreSQL reckons: the leader has less and less time to help. */
+	divisor = workers;
+	if (parallel_leader_participation && workers < 4)
+		divisor += 1.0 - 0.3 * workers;
+	path = docstore_foreignscan_path(root, rel, clamp_row_est(cost->rows / divisor), cost->startup,
+									 cost->startup + cost->disk + cost->cpu / divisor, pathkeys, NULL, list_make1_int(backward));
+	path->path.parallel_aware = true;
+	path->path.parallel_workers = workers;
+	add_partial_path(rel, (Path *) path);
+}
 
 /* Enough that nobody waits long for the last one's end, and few enough that starting them costs little. */
 #define PARTS_EACH 16

@@ -9,7 +9,22 @@
 
 #include "postgres.h"
 
+#include "nodes/pathnodes.h"
+
 #include "fdw/seek.h"
+
+/* What a scan costs the planner. */
+typedef struct DocScanCost
+{
+	double fetched; /* rows that are read */
+	double rows;    /* that pass the conditions */
+	Cost startup;
+	Cost disk;
+	Cost cpu; /* which several processes share */
+} DocScanCost;
+
+/* Adds a path of several processes for a scan of files of so many bytes, if it is large enough. */
+extern void doc_parts_add_path(PlannerInfo *root, RelOptInfo *rel, const DocScanCost *cost, double bytes, List *pathkeys, bool backward);
 
 /* In the query's shared memory. */
 typedef struct DocParts DocParts;

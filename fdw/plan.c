@@ -15,8 +15,6 @@
 
 #include "fdw/plan.h"
 
-#include <math.h>
-
 #include "access/sysattr.h"
 #include "access/table.h"
 #include "catalog/pg_opfamily_d.h"
@@ -219,17 +217,8 @@ estimate_rows(PlannerInfo *root, RelOptInfo *rel)
 	rel->rows = clamp_row_est(rel->rows);
 }
 
-typedef struct ScanCost
-{
-	double fetched; /* documents */
-	double rows;    /* that pass */
-	Cost startup;
-	Cost disk;
-	Cost cpu;
-} ScanCost;
-
 static void
-cost_scan(PlannerInfo *root, RelOptInfo *rel, List *seeks, ParamPathInfo *param, ScanCost *cost)
+cost_scan(PlannerInfo *root, RelOptInfo *rel, List *seeks, ParamPathInfo *param, DocScanCost *cost)
 {
 	DocRel *private = rel->fdw_private;
 	QualCost qual = rel->baserestrictcost;
@@ -275,7 +264,7 @@ cost_scan(PlannerInfo *root, RelOptInfo *rel, List *seeks, ParamPathInfo *param,
 static void
 add_path_for(PlannerInfo *root, RelOptInfo *rel, List *seeks, ParamPathInfo *param, List *pathkeys, bool backward)
 {
-	ScanCost cost;
+	DocScanCost cost;
 
 	cost_scan(root, rel, seeks, param, &cost);
 	add_path(rel, (Path *) docstore_foreignscan_path(root, rel, cost.rows, cost.startup, cost.startup + cost.disk + cost.cpu,
@@ -289,28 +278,13 @@ add_partial_path_for(PlannerInfo *root, RelOptInfo *rel, List *pathkeys, bool ba
 {
 	DocRel *private = rel->fdw_private;
 	Seek *first = private->seeks != NIL ? linitial(private->seeks) : NULL;
-	ForeignPath *path;
-	ScanCost cost;
-	double divisor;
-	int workers;
+	DocScanCost cost;
 
 	if (!rel->consider_parallel || !bms_is_empty(rel->lateral_relids) ||
 		(first != NULL && (first->op == SEEK_EQ || first->op == SEEK_ANY)))
 		return;
 	cost_scan(root, rel, private->seeks, NULL, &cost);
-	workers = compute_parallel_worker(rel, ceil(private->bytes / BLCKSZ * cost.fetched / rel->tuples), -1,
-									  max_parallel_workers_per_gather);
-	if (workers <= 0)
-		return;
-	/* As PostgreSQL reckons: the leader has less and less time to help. */
-	divisor = workers;
-	if (parallel_leader_participation && workers < 4)
-		divisor += 1.0 - 0.3 * workers;
-	path = docstore_foreignscan_path(root, rel, clamp_row_est(cost.rows / divisor), cost.startup,
-									 cost.startup + cost.disk + cost.cpu / divisor, pathkeys, NULL, list_make1_int(backward));
-	path->path.parallel_aware = true;
-	path->path.parallel_workers = workers;
-	add_partial_path(rel, (Path *) path);
+	doc_parts_add_path(root, rel, &cost, private->bytes, pathkeys, backward);
 }
 
 static bool

@@ -10,8 +10,6 @@
 
 #include "view/plan.h"
 
-#include <math.h>
-
 #include "access/sysattr.h"
 #include "access/table.h"
 #include "catalog/pg_am_d.h"
@@ -29,6 +27,7 @@
 #include "utils/selfuncs.h"
 
 #include "fdw/collection.h"
+#include "fdw/parallel.h"
 #include "store/compat.h"
 #include "store/store.h"
 #include "view/progress.h"
@@ -107,17 +106,8 @@ view_get_rel_size(PlannerInfo *root, RelOptInfo *rel, Oid relid)
 	set_baserel_size_estimates(root, rel);
 }
 
-typedef struct ViewCost
-{
-	double rows;
-	double fetched; /* read from the index */
-	Cost startup;
-	Cost disk;
-	Cost cpu;
-} ViewCost;
-
 static void
-cost_scan(PlannerInfo *root, RelOptInfo *rel, List *seeks, ParamPathInfo *param, ViewCost *cost)
+cost_scan(PlannerInfo *root, RelOptInfo *rel, List *seeks, ParamPathInfo *param, DocScanCost *cost)
 {
 	ViewRel *private = rel->fdw_private;
 	QualCost qual = rel->baserestrictcost;
@@ -157,7 +147,7 @@ cost_scan(PlannerInfo *root, RelOptInfo *rel, List *seeks, ParamPathInfo *param,
 static void
 add_path_for(PlannerInfo *root, RelOptInfo *rel, List *seeks, ParamPathInfo *param, List *pathkeys, bool backward)
 {
-	ViewCost cost;
+	DocScanCost cost;
 
 	cost_scan(root, rel, seeks, param, &cost);
 	add_path(rel, (Path *) docstore_foreignscan_path(root, rel, cost.rows, cost.startup, cost.startup + cost.disk + cost.cpu, pathkeys,
@@ -170,10 +160,7 @@ static void
 add_partial_path_for(PlannerInfo *root, RelOptInfo *rel, List *pathkeys, bool backward)
 {
 	ViewRel *private = rel->fdw_private;
-	ForeignPath *path;
-	ViewCost cost;
-	double divisor;
-	int workers;
+	DocScanCost cost;
 	ListCell *lc;
 
 	if (!rel->consider_parallel || !bms_is_empty(rel->lateral_relids))
@@ -182,18 +169,7 @@ add_partial_path_for(PlannerInfo *root, RelOptInfo *rel, List *pathkeys, bool ba
 		if (((ViewSeek *) lfirst(lc))->op == VIEW_SEEK_ANY)
 			return;
 	cost_scan(root, rel, private->seeks, NULL, &cost);
-	workers = compute_parallel_worker(rel, ceil(private->bytes / BLCKSZ * cost.fetched / rel->tuples), -1, max_parallel_workers_per_gather);
-	if (workers <= 0)
-		return;
-	/* As PostgreSQL reckons: the leader has less and less time to help. */
-	divisor = workers;
-	if (parallel_leader_participation && workers < 4)
-		divisor += 1.0 - 0.3 * workers;
-	path = docstore_foreignscan_path(root, rel, clamp_row_est(cost.rows / divisor), cost.startup,
-									 cost.startup + cost.disk + cost.cpu / divisor, pathkeys, NULL, list_make1_int(backward));
-	path->path.parallel_aware = true;
-	path->path.parallel_workers = workers;
-	add_partial_path(rel, (Path *) path);
+	doc_parts_add_path(root, rel, &cost, private->bytes, pathkeys, backward);
 }
 
 typedef struct KeyMember
