@@ -154,9 +154,9 @@ startup(void)
 /* ---- prepared transactions ---- */
 
 static void
-make_tag(LOCKTAG *tag, uint64 low)
+make_tag(LOCKTAG *tag, Oid database, uint64 low)
 {
-	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, (uint32) (low >> 32), (uint32) low, LOCK_FIELD);
+	SET_LOCKTAG_ADVISORY(*tag, database, (uint32) (low >> 32), (uint32) low, LOCK_FIELD);
 	tag->locktag_lockmethodid = DEFAULT_LOCKMETHOD;
 }
 
@@ -201,40 +201,50 @@ remove_prepared(Oid database, uint64 low)
 }
 
 /*
- * The lowest of this database's prepared transactions, `most` if there is none;
- * forgets those that are over.
+ * The lowest of a database's prepared transactions (InvalidOid: of all of them), `most` if there is none; forgets those
+ * that are over.
  */
 static uint64
-lowest_prepared(uint64 most)
+lowest_prepared(Oid database, uint64 most)
 {
-	uint64 *lows;
+	Prepared *entries;
 	int n = 0;
 
 	if (pg_atomic_read_u32(&feed->nprepared) == 0)
 		return most;
-	lows = palloc(max_prepared_xacts * sizeof(uint64));
+	entries = palloc(max_prepared_xacts * sizeof(Prepared));
 	LWLockAcquire(lock, LW_SHARED);
 	for (int i = 0; i < max_prepared_xacts; i++)
-		if (prepared[i].low != 0 && prepared[i].database == MyDatabaseId)
-			lows[n++] = prepared[i].low;
+		if (prepared[i].low != 0 && (prepared[i].database == database || !OidIsValid(database)))
+			entries[n++] = prepared[i];
 	LWLockRelease(lock);
 
 	for (int i = 0; i < n; i++)
 	{
 		LOCKTAG tag;
 
-		make_tag(&tag, lows[i]);
+		make_tag(&tag, entries[i].database, entries[i].low);
 		if (LockAcquire(&tag, ExclusiveLock, false, true) == LOCKACQUIRE_NOT_AVAIL)
 		{
-			most = Min(most, lows[i]);
+			most = Min(most, entries[i].low);
 			continue;
 		}
 		/* With the lock in our hands nobody else is about to enter the same low. */
-		remove_prepared(MyDatabaseId, lows[i]);
+		remove_prepared(entries[i].database, entries[i].low);
 		LockRelease(&tag, ExclusiveLock, false);
 	}
-	pfree(lows);
+	pfree(entries);
 	return most;
+}
+
+/* False if the table is full.  Those that are over stay in it until a reader of their database comes by, and there may be none. */
+static bool
+enter_prepared(Oid database, uint64 low)
+{
+	if (add_prepared(database, low))
+		return true;
+	(void) lowest_prepared(InvalidOid, 0);
+	return add_prepared(database, low);
 }
 
 /* Those that were prepared before the server was started hold their locks, and no process does it for them. */
@@ -256,7 +266,7 @@ find_prepared(void)
 		{
 			uint64 low = (uint64) tag->locktag_field2 << 32 | tag->locktag_field3;
 
-			if (!add_prepared(tag->locktag_field1, low))
+			if (!enter_prepared(tag->locktag_field1, low))
 				elog(ERROR, "too many prepared transactions");
 		}
 	}
@@ -273,17 +283,13 @@ prepare(void)
 	/* Without it PREPARE TRANSACTION says what is wrong. */
 	if (max_prepared_xacts == 0)
 		return;
-	make_tag(&tag, low);
+	make_tag(&tag, MyDatabaseId, low);
 	(void) LockAcquire(&tag, ShareLock, false, false);
-	if (!add_prepared(MyDatabaseId, low))
-	{
-		(void) lowest_prepared(0);
-		if (!add_prepared(MyDatabaseId, low))
-			ereport(ERROR,
-					(errcode(ERRCODE_OUT_OF_MEMORY),
-					 errmsg("maximum number of prepared transactions reached"),
-					 errhint("Increase max_prepared_transactions (currently %d).", max_prepared_xacts)));
-	}
+	if (!enter_prepared(MyDatabaseId, low))
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("maximum number of prepared transactions reached"),
+				 errhint("Increase max_prepared_transactions (currently %d).", max_prepared_xacts)));
 }
 
 /* ---- transactions ---- */
@@ -504,7 +510,7 @@ docstore_feed_horizon(void)
 			horizon = low;
 	}
 	pg_memory_barrier();
-	horizon = lowest_prepared(horizon);
+	horizon = lowest_prepared(MyDatabaseId, horizon);
 	/* the snapshot comes after all this */
 	pg_memory_barrier();
 	return horizon;

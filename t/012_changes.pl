@@ -70,6 +70,19 @@ sql(q{INSERT INTO things VALUES ('c', '1')});
 is(changes('sub'), 'a c', 'a PREPARE TRANSACTION that failed holds nothing back');
 done('sub');
 
+# Many that are over, in a database where nobody reads meanwhile, are in nobody's way.
+sql(join('', map { "BEGIN; INSERT INTO things VALUES ('over$_', '1'); PREPARE TRANSACTION 'over'; COMMIT PREPARED 'over';" } 1 .. 20));
+sql('CREATE DATABASE elsewhere');
+$node->safe_psql('elsewhere', q{
+	CREATE EXTENSION docstore;
+	SELECT docstore.create_collection('things');
+	SELECT docstore.create_consumer('sub', '{things}');
+});
+$node->safe_psql('elsewhere', q{BEGIN; INSERT INTO things VALUES ('one', '1'); PREPARE TRANSACTION 'one'});
+$node->safe_psql('elsewhere', q{COMMIT PREPARED 'one'});
+is($node->safe_psql('elsewhere', q{SELECT id FROM docstore.changes('sub', 10)}), 'one', 'there is room for those of other databases');
+done('sub');
+
 # ---- positions and etags over a crash ----
 
 sql(q{INSERT INTO things VALUES ('before', '1')});
