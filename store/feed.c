@@ -367,19 +367,21 @@ static void
 process_utility(PlannedStmt *pstmt, const char *query, bool read_only, ProcessUtilityContext context, ParamListInfo params,
 				QueryEnvironment *env, DestReceiver *dest, QueryCompletion *completion)
 {
-	if (previous_utility_hook != NULL)
-		previous_utility_hook(pstmt, query, read_only, context, params, env, dest, completion);
-	else
-		standard_ProcessUtility(pstmt, query, read_only, context, params, env, dest, completion);
+	bool ends_prepared = false;
 
+	/* The statement may be gone when it has run: one that ends a transaction can take its own plan away. */
 	if (IsA(pstmt->utilityStmt, TransactionStmt))
 	{
 		TransactionStmtKind kind = ((TransactionStmt *) pstmt->utilityStmt)->kind;
 
-		if ((kind == TRANS_STMT_COMMIT_PREPARED || kind == TRANS_STMT_ROLLBACK_PREPARED) &&
-			pg_atomic_read_u32(&feed->nprepared) > 0)
-			wake_listeners();
+		ends_prepared = kind == TRANS_STMT_COMMIT_PREPARED || kind == TRANS_STMT_ROLLBACK_PREPARED;
 	}
+	if (previous_utility_hook != NULL)
+		previous_utility_hook(pstmt, query, read_only, context, params, env, dest, completion);
+	else
+		standard_ProcessUtility(pstmt, query, read_only, context, params, env, dest, completion);
+	if (ends_prepared && pg_atomic_read_u32(&feed->nprepared) > 0)
+		wake_listeners();
 }
 
 void
