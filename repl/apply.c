@@ -56,12 +56,25 @@ typedef struct Batch
 	Tuplestorestate **rows; /* by table; NULL: not merged */
 } Batch;
 
+/* Kept plans are in no context of ours. */
+static void
+free_plans(void *arg)
+{
+	ReplApply *apply = arg;
+
+	for (int i = 0; i < apply->ntables; i++)
+		for (int step = 0; step < REPL_STEPS; step++)
+			if (apply->tables[i].plans[step] != NULL)
+				SPI_freeplan(apply->tables[i].plans[step]);
+}
+
 ReplApply *
 repl_apply_new(const char *json, Oid owner)
 {
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "docstore replication", ALLOCSET_SMALL_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
 	ReplApply *apply = palloc0(sizeof(ReplApply));
+	MemoryContextCallback *callback = palloc(sizeof(MemoryContextCallback));
 	List *targets = NIL;
 	ListCell *lc;
 	ViewPin pin;
@@ -79,6 +92,9 @@ repl_apply_new(const char *json, Oid owner)
 		apply->tables[foreach_current_index(lc)].target = lfirst(lc);
 	apply->attempt.written = palloc0(apply->ntables * sizeof(int64));
 	apply->attempt.deleted = palloc0(apply->ntables * sizeof(int64));
+	callback->func = free_plans;
+	callback->arg = apply;
+	MemoryContextRegisterResetCallback(context, callback);
 	MemoryContextSwitchTo(old);
 	return apply;
 }
@@ -94,12 +110,14 @@ repl_apply_check(const ReplApply *apply)
 }
 
 void
+repl_apply_keep(ReplApply *apply)
+{
+	MemoryContextSetParent(apply->context, TopMemoryContext);
+}
+
+void
 repl_apply_free(ReplApply *apply)
 {
-	for (int i = 0; i < apply->ntables; i++)
-		for (int step = 0; step < REPL_STEPS; step++)
-			if (apply->tables[i].plans[step] != NULL)
-				SPI_freeplan(apply->tables[i].plans[step]);
 	MemoryContextDelete(apply->context);
 }
 

@@ -9,13 +9,15 @@
 #include "repl/definition.h"
 #include "view/batch.h"
 
-/* A definition made ready, in a context of its own, for as long as the process lives or until repl_apply_free. */
+/* A definition made ready, with its plans: until repl_apply_free, or the end of the context in which it was made. */
 typedef struct ReplApply ReplApply;
 
 /* Checks everything that can be checked, as the owner; throws.  Copies. */
 extern ReplApply *repl_apply_new(const char *definition, Oid owner);
 /* What only matters when a definition is stored: the order of the tables, warnings of missing indexes.  Throws. */
 extern void repl_apply_check(const ReplApply *apply);
+/* From now on until repl_apply_free only. */
+extern void repl_apply_keep(ReplApply *apply);
 extern void repl_apply_free(ReplApply *apply);
 extern const ReplDefinition *repl_apply_definition(const ReplApply *apply);
 /* Oids of its tables, in their order. */

@@ -346,7 +346,7 @@ check_rights(const Batch *batch)
 
 /* The definition or its owner may be another than before. */
 static void
-make_ready(Batch *batch, MemoryContext context)
+make_ready(Batch *batch)
 {
 	Replicating *replicating = batch->replicating;
 	ReplState *state = &batch->state;
@@ -356,11 +356,12 @@ make_ready(Batch *batch, MemoryContext context)
 		docstore_replicating_free(replicating);
 	if (replicating->apply == NULL)
 	{
-		MemoryContextSwitchTo(TopMemoryContext);
-		replicating->definition = pstrdup(state->definition);
+		ReplApply *apply = repl_apply_new(state->definition, state->owner);
+
+		replicating->definition = MemoryContextStrdup(TopMemoryContext, state->definition);
 		replicating->owner = state->owner;
-		replicating->apply = repl_apply_new(state->definition, state->owner);
-		MemoryContextSwitchTo(context);
+		repl_apply_keep(apply);
+		replicating->apply = apply;
 	}
 	batch->counts.written = palloc0(list_length(repl_apply_tables(replicating->apply)) * sizeof(int64));
 	batch->counts.deleted = palloc0(list_length(repl_apply_tables(replicating->apply)) * sizeof(int64));
@@ -368,7 +369,7 @@ make_ready(Batch *batch, MemoryContext context)
 
 /* False if there is nothing to do for this replication. */
 static bool
-begin(Batch *batch, Replicating *replicating, MemoryContext context)
+begin(Batch *batch, Replicating *replicating)
 {
 	memset(batch, 0, sizeof(*batch));
 	batch->replicating = replicating;
@@ -393,7 +394,7 @@ begin(Batch *batch, Replicating *replicating, MemoryContext context)
 	batch->snapshot = RegisterSnapshot(GetLatestSnapshot());
 	batch->storages = docstore_consumer_storages(batch->consumer, batch->snapshot);
 	check_rights(batch);
-	make_ready(batch, context);
+	make_ready(batch);
 	return true;
 }
 
@@ -549,7 +550,7 @@ docstore_replicate_batch(Replicating *replicating)
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	MemoryContextSwitchTo(context);
-	if (begin(&batch, replicating, context))
+	if (begin(&batch, replicating))
 	{
 		more = run(&batch);
 		UnregisterSnapshot(batch.snapshot);
