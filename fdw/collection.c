@@ -171,6 +171,20 @@ lock_name(const char *name, LOCKMODE mode)
 		AcceptInvalidationMessages();
 }
 
+/*
+ * Who restores definitions or the catalog's rows locks the names of many
+ * collections in one transaction, each in an order of its own, and pg_restore -j
+ * does it in several sessions: one after another.
+ */
+static void
+lock_restored(void)
+{
+	LOCKTAG tag;
+
+	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, RelationRelationId, catalog_table(), 2);
+	(void) LockAcquire(&tag, ExclusiveLock, false, false);
+}
+
 static void
 read_tuple(Relation catalog, HeapTuple tuple, DocCollection *collection)
 {
@@ -706,6 +720,16 @@ docstore_collection_foretell(const char *name, Oid owner)
 		add(name, owner, DT_NOBEGIN);
 }
 
+void
+docstore_collections_foretell(List *names, Oid owner)
+{
+	ListCell *lc;
+
+	lock_restored();
+	foreach (lc, names)
+		docstore_collection_foretell(lfirst(lc), owner);
+}
+
 /* Gives a row that comes in to the collection that was foretold; false if none was. */
 static bool
 adopt(Relation catalog, HeapTuple row)
@@ -724,6 +748,7 @@ adopt(Relation catalog, HeapTuple row)
 		if (nulls[i])
 			return false;
 	name = TextDatumGetCString(values[ATT_NAME - 1]);
+	lock_restored();
 	lock_name(name, AccessExclusiveLock);
 	there = find_tuple(catalog, name, NULL);
 	if (there == NULL || DatumGetTimestampTz(heap_getattr(there, ATT_CREATED, desc, &isnull)) != DT_NOBEGIN)

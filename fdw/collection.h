@@ -59,8 +59,10 @@ extern bool docstore_collection_usable(const DocTable *table);
 extern void docstore_collection_check_owner(const DocCollection *collection);
 /* Gives the collection a new, empty storage and marks the old one as dropped.  Locks. */
 extern void docstore_collection_truncate(const DocTable *table);
-/* Makes a collection, if there is none, for what is restored before the catalog's row: documents, views. */
+/* Makes a collection, if there is none, for documents that are restored before the catalog's row. */
 extern void docstore_collection_foretell(const char *name, Oid owner);
+/* Likewise for a definition that reads them; nobody else restores any until this transaction ends. */
+extern void docstore_collections_foretell(List *names, Oid owner);
 /* Drops it with its documents and foreign tables, as docstore.drop_collection; checks the rights. */
 extern void docstore_collection_drop(const char *name, bool cascade);
 /* Locks; the rights are the caller's business, and docstore_owners_changed. */

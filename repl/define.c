@@ -129,14 +129,12 @@ check(const char *name, const char *json, Oid owner)
 {
 	ReplDefinition *definition = repl_definition_parse(json);
 	ReplApply *apply;
-	ListCell *lc;
 
 	check_role(owner);
 	if (!check_function_bodies)
 	{
 		if (definition->view == NULL)
-			foreach (lc, definition->collections)
-				docstore_collection_foretell(lfirst(lc), owner);
+			docstore_collections_foretell(definition->collections, owner);
 		return definition;
 	}
 	if (definition->view != NULL)

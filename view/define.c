@@ -108,7 +108,6 @@ check(const char *name, const char *json, Oid owner)
 	ForeignServer *server = GetForeignServerByName(SERVER, false);
 	ViewDefinition *definition;
 	AclResult usage;
-	ListCell *lc;
 	ViewPin pin;
 
 	docstore_require_preload();
@@ -124,8 +123,7 @@ check(const char *name, const char *json, Oid owner)
 	definition = view_definition_parse(json);
 	/* Whoever restores a dump says so by this setting: what things refer to may come later. */
 	if (!check_function_bodies)
-		foreach (lc, definition->collections)
-			docstore_collection_foretell(lfirst(lc), owner);
+		docstore_collections_foretell(definition->collections, owner);
 	check_collections(definition, owner);
 
 	view_pin(&pin, owner);
