@@ -31,6 +31,16 @@ SELECT qty FROM by_sku WHERE sku = 's3';
 EXPLAIN (COSTS OFF) SELECT sku FROM by_sku WHERE sku > 's' ORDER BY sku DESC LIMIT 2;
 SELECT sku FROM by_sku WHERE sku > 's' ORDER BY sku DESC LIMIT 2;
 SELECT count(*) FROM by_sku;
+-- With ANALYZE, EXPLAIN shows as of which etag the rows are.
+DO $$
+DECLARE
+	plan json;
+BEGIN
+	EXECUTE 'EXPLAIN (ANALYZE, FORMAT json) SELECT * FROM by_sku' INTO plan;
+	ASSERT (plan->0->'Plan'->>'Position')::bigint = (SELECT position FROM docstore.view_status WHERE name = 'by_sku')
+		AND (plan->0->'Plan'->>'Position')::bigint >= (SELECT max(etag) FROM orders), plan;
+END
+$$;
 
 -- Several columns and an order; expressions; the grand total; finalize.
 SELECT docstore.create_view('by_city_day', collections => '{orders}', key => 'day DESC',

@@ -315,7 +315,6 @@ test_levels(void)
 	uint64_t random = 1;
 	uint64_t before;
 	int levels = 0;
-	LsmError err;
 
 	lsm_options_init(&options);
 	options.seek_compaction = true;
