@@ -1,5 +1,5 @@
 /*
- * databases.c - starts the workers that databases want, and gets them out of the way (databases.h).
+ * databases.c - starts the workers that databases want, and gets them out of the way (databases.h); what they all do.
  *
  * Which databases have views and replications is in their catalogs, which the
  * launcher cannot read: after its start it has every database asked, by workers
@@ -21,10 +21,14 @@
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
+#include "tcop/tcopprot.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
+#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -32,9 +36,8 @@
 #include "store/compat.h"
 #include "store/workers.h"
 #include "store/shmem.h"
+#include "view/pin.h"
 #include "worker/databases.h"
-#include "worker/indexer.h"
-#include "worker/replicator.h"
 #include "worker/task.h"
 
 /* One that ends soon after its start is started again after growing pauses. */
@@ -54,13 +57,10 @@ typedef struct Running
 	int pause_ms; /* from its start on */
 } Running;
 
-static const struct
-{
-	const char *name;
-	BackgroundWorkerHandle *(*start)(Oid database);
-} kinds[DOCSTORE_WORKER_KINDS] = {{"indexer", docstore_indexer_start}, {"replicator", docstore_replicator_start}};
+static const char *const kinds[DOCSTORE_WORKER_KINDS] = {"indexer", "replicator"};
 
 static Running running[DOCSTORE_MAX_WORKED * DOCSTORE_WORKER_KINDS];
+static Oid worked; /* in a worker: its database */
 static ProcessUtility_hook_type next_utility;
 
 /* ---- the launcher ---- */
@@ -129,13 +129,32 @@ place_for(DocstoreWorkerKind kind, Oid database)
 	return place;
 }
 
+/* NULL if there is no free slot. */
+static BackgroundWorkerHandle *
+register_worker(DocstoreWorkerKind kind, Oid database)
+{
+	MemoryContext context = MemoryContextSwitchTo(TopMemoryContext);
+	BackgroundWorkerHandle *handle = NULL;
+	BackgroundWorker worker = {0};
+
+	snprintf(worker.bgw_name, BGW_MAXLEN, "docstore %s", kinds[kind]);
+	strlcpy(worker.bgw_type, worker.bgw_name, BGW_MAXLEN);
+	strlcpy(worker.bgw_library_name, "docstore", BGW_MAXLEN);
+	snprintf(worker.bgw_function_name, BGW_MAXLEN, "docstore_%s_main", kinds[kind]);
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = BGW_NEVER_RESTART; /* the launcher does */
+	worker.bgw_main_arg = ObjectIdGetDatum(database);
+	worker.bgw_notify_pid = MyProcPid;
+	(void) RegisterDynamicBackgroundWorker(&worker, &handle);
+	MemoryContextSwitchTo(context);
+	return handle;
+}
+
 static void
 start(DocstoreWorkerKind kind, Oid database, Running *place)
 {
-	MemoryContext context = MemoryContextSwitchTo(TopMemoryContext);
-
-	place->handle = kinds[kind].start(database);
-	MemoryContextSwitchTo(context);
+	place->handle = register_worker(kind, database);
 	if (place->database != database || place->kind != kind ||
 		TimestampDifferenceExceeds(place->started, GetCurrentTimestamp(), LONGEST_PAUSE_MS))
 		place->pause_ms = 0;
@@ -147,7 +166,7 @@ start(DocstoreWorkerKind kind, Oid database, Running *place)
 	if (place->handle == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
-				 errmsg("there is no free background worker for the %s of database %u", kinds[kind].name, database),
+				 errmsg("there is no free background worker for the %s of database %u", kinds[kind], database),
 				 errhint("Raise max_worker_processes.")));
 }
 
@@ -204,6 +223,44 @@ docstore_start_workers(void *arg)
 		}
 	}
 	return false;
+}
+
+/* ---- the workers ---- */
+
+static void
+worker_exit(int code, Datum kind)
+{
+	docstore_worker_end((DocstoreWorkerKind) kind, worked);
+}
+
+void
+docstore_database_worker_begin(DocstoreWorkerKind kind, Oid database)
+{
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+	if (!docstore_worker_begin(kind, database, MyLatch))
+		proc_exit(0);
+	worked = database;
+	before_shmem_exit(worker_exit, (Datum) kind);
+	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
+	pgstat_report_appname(MyBgworkerEntry->bgw_name);
+	/* What this process runs by itself must mean what it says, whatever the database's settings are. */
+	view_pin_process();
+	SetConfigOption("default_transaction_read_only", "off", PGC_USERSET, PGC_S_OVERRIDE);
+	SetConfigOption("default_transaction_isolation", "read committed", PGC_USERSET, PGC_S_OVERRIDE);
+}
+
+void
+docstore_database_worker_look(void)
+{
+	if (ConfigReloadPending)
+	{
+		ConfigReloadPending = false;
+		ProcessConfigFile(PGC_SIGHUP);
+	}
+	if (docstore_worker_held(worked))
+		proc_exit(0);
 }
 
 /* ---- statements that need a database for themselves ---- */

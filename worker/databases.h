@@ -6,8 +6,15 @@
 
 #include "postgres.h"
 
+#include "store/workers.h"
+
 /* A task's work (task.h), arg is the task: starts what is wanted and does not run. */
 extern bool docstore_start_workers(void *arg);
+
+/* What such a worker does first: signals, connection, settings.  Ends the process if there is one already. */
+extern void docstore_database_worker_begin(DocstoreWorkerKind kind, Oid database);
+/* And between two rounds: new settings, an order to end. */
+extern void docstore_database_worker_look(void);
 
 /*
  * Installs the hook that ends a database's workers before DROP DATABASE, and

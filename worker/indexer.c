@@ -15,10 +15,8 @@
 #include "lib/ilist.h"
 #include "miscadmin.h"
 #include "pgstat.h"
-#include "postmaster/interrupt.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
-#include "tcop/tcopprot.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -27,7 +25,7 @@
 #include "store/feed.h"
 #include "store/workers.h"
 #include "view/catalog.h"
-#include "view/pin.h"
+#include "worker/databases.h"
 #include "worker/index.h"
 #include "worker/indexer.h"
 #include "worker/pass.h"
@@ -209,29 +207,13 @@ return_memory(void)
 #endif
 }
 
-static void
-indexer_exit(int code, Datum arg)
-{
-	docstore_worker_end(DOCSTORE_INDEXER, database);
-}
-
 void
 docstore_indexer_main(Datum arg)
 {
 	bool more = true;
 
 	database = DatumGetObjectId(arg);
-	pqsignal(SIGHUP, SignalHandlerForConfigReload);
-	pqsignal(SIGTERM, die);
-	BackgroundWorkerUnblockSignals();
-	if (!docstore_worker_begin(DOCSTORE_INDEXER, database, MyLatch))
-		proc_exit(0);
-	before_shmem_exit(indexer_exit, (Datum) 0);
-	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
-	pgstat_report_appname("docstore indexer");
-	/* What this process runs by itself must mean what it says, whatever the database's settings are. */
-	view_pin_process();
-	SetConfigOption("default_transaction_read_only", "off", PGC_USERSET, PGC_S_OVERRIDE);
+	docstore_database_worker_begin(DOCSTORE_INDEXER, database);
 	/* What a crash takes from a view is computed again, from the position that it has then: no commit needs to wait for the disk. */
 	SetConfigOption("synchronous_commit", "off", PGC_USERSET, PGC_S_OVERRIDE);
 	keep_memory();
@@ -243,13 +225,7 @@ docstore_indexer_main(Datum arg)
 		TimestampTz since = GetCurrentTimestamp();
 
 		CHECK_FOR_INTERRUPTS();
-		if (ConfigReloadPending)
-		{
-			ConfigReloadPending = false;
-			ProcessConfigFile(PGC_SIGHUP);
-		}
-		if (docstore_worker_held(database))
-			proc_exit(0);
+		docstore_database_worker_look();
 		pgstat_report_activity(STATE_RUNNING, "indexing views");
 		look_for_views();
 		more = take_turns();
@@ -264,22 +240,4 @@ docstore_indexer_main(Datum arg)
 		ResetLatch(MyLatch);
 		docstore_worker_reset();
 	}
-}
-
-BackgroundWorkerHandle *
-docstore_indexer_start(Oid oid)
-{
-	BackgroundWorker worker = {0};
-	BackgroundWorkerHandle *handle;
-
-	strlcpy(worker.bgw_name, "docstore indexer", BGW_MAXLEN);
-	strlcpy(worker.bgw_type, "docstore indexer", BGW_MAXLEN);
-	strlcpy(worker.bgw_library_name, "docstore", BGW_MAXLEN);
-	strlcpy(worker.bgw_function_name, "docstore_indexer_main", BGW_MAXLEN);
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
-	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
-	worker.bgw_restart_time = BGW_NEVER_RESTART; /* the launcher does */
-	worker.bgw_main_arg = ObjectIdGetDatum(oid);
-	worker.bgw_notify_pid = MyProcPid;
-	return RegisterDynamicBackgroundWorker(&worker, &handle) ? handle : NULL;
 }

@@ -12,10 +12,8 @@
 #include "lib/ilist.h"
 #include "miscadmin.h"
 #include "pgstat.h"
-#include "postmaster/interrupt.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
-#include "tcop/tcopprot.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -25,7 +23,7 @@
 #include "repl/state.h"
 #include "store/feed.h"
 #include "store/workers.h"
-#include "view/pin.h"
+#include "worker/databases.h"
 #include "worker/replicate.h"
 #include "worker/replicator.h"
 #include "worker/task.h"
@@ -196,28 +194,11 @@ due_in(void)
 	return most;
 }
 
-static void
-replicator_exit(int code, Datum arg)
-{
-	docstore_worker_end(DOCSTORE_REPLICATOR, database);
-}
-
 void
 docstore_replicator_main(Datum arg)
 {
 	database = DatumGetObjectId(arg);
-	pqsignal(SIGHUP, SignalHandlerForConfigReload);
-	pqsignal(SIGTERM, die);
-	BackgroundWorkerUnblockSignals();
-	if (!docstore_worker_begin(DOCSTORE_REPLICATOR, database, MyLatch))
-		proc_exit(0);
-	before_shmem_exit(replicator_exit, (Datum) 0);
-	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
-	pgstat_report_appname("docstore replicator");
-	/* What this process runs by itself must mean what it says, whatever the database's settings are. */
-	view_pin_process();
-	SetConfigOption("default_transaction_read_only", "off", PGC_USERSET, PGC_S_OVERRIDE);
-	SetConfigOption("default_transaction_isolation", "read committed", PGC_USERSET, PGC_S_OVERRIDE);
+	docstore_database_worker_begin(DOCSTORE_REPLICATOR, database);
 	/* Rows and position go together; what a crash takes of them is written again from the position that is left. */
 	SetConfigOption("synchronous_commit", "off", PGC_USERSET, PGC_S_OVERRIDE);
 	look_for_replications();
@@ -228,13 +209,7 @@ docstore_replicator_main(Datum arg)
 		bool more;
 
 		CHECK_FOR_INTERRUPTS();
-		if (ConfigReloadPending)
-		{
-			ConfigReloadPending = false;
-			ProcessConfigFile(PGC_SIGHUP);
-		}
-		if (docstore_worker_held(database))
-			proc_exit(0);
+		docstore_database_worker_look();
 		pgstat_report_activity(STATE_RUNNING, "replicating documents");
 		look_for_replications();
 		more = take_turns();
@@ -245,22 +220,4 @@ docstore_replicator_main(Datum arg)
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, due_in(), PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
 	}
-}
-
-BackgroundWorkerHandle *
-docstore_replicator_start(Oid oid)
-{
-	BackgroundWorker worker = {0};
-	BackgroundWorkerHandle *handle;
-
-	strlcpy(worker.bgw_name, "docstore replicator", BGW_MAXLEN);
-	strlcpy(worker.bgw_type, "docstore replicator", BGW_MAXLEN);
-	strlcpy(worker.bgw_library_name, "docstore", BGW_MAXLEN);
-	strlcpy(worker.bgw_function_name, "docstore_replicator_main", BGW_MAXLEN);
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
-	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
-	worker.bgw_restart_time = BGW_NEVER_RESTART; /* the launcher does */
-	worker.bgw_main_arg = ObjectIdGetDatum(oid);
-	worker.bgw_notify_pid = MyProcPid;
-	return RegisterDynamicBackgroundWorker(&worker, &handle) ? handle : NULL;
 }

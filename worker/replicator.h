@@ -6,10 +6,6 @@
 
 #include "postgres.h"
 
-#include "postmaster/bgworker.h"
-
-/* Starts one (from the launcher); NULL if there is no free worker slot. */
-extern BackgroundWorkerHandle *docstore_replicator_start(Oid database);
 extern PGDLLEXPORT void docstore_replicator_main(Datum database);
 
 #endif
