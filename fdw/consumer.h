@@ -71,13 +71,11 @@ extern void docstore_consumer_take_place(const char *view);
 /* docstore_owners_changed is the caller's to call, as after docstore_consumer_drop. */
 extern void docstore_consumer_set_owner(DocConsumerKind kind, const char *name, Oid owner);
 
-/* A consumer with all that belongs to it: views and replications are more than a registration and bring functions for these. */
+/* A consumer with all that belongs to it: views and replications are more than a registration, and go with their definition. */
 extern void docstore_consumer_drop_whole(DocConsumerKind kind, const char *name);
 /* ... and, if it is a view, who reads that. */
 extern void docstore_consumer_drop_cascade(DocConsumerKind kind, const char *name);
 extern void docstore_consumer_give_whole(DocConsumerKind kind, const char *name, Oid owner);
-extern void docstore_consumer_set_functions(DocConsumerKind kind, void (*drop)(const char *name),
-											void (*give)(const char *name, Oid owner));
 
 /*
  * Reads a consumer as it is now (palloc'ed); NULL if there is none.  With lock, it

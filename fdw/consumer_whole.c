@@ -3,6 +3,13 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_authid.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+
 #include "fdw/consumer.h"
 
 const char *
@@ -21,44 +28,54 @@ docstore_consumer_kind_name(DocConsumerKind kind)
 	return "replication";
 }
 
-typedef struct Whole
-{
-	void (*drop)(const char *name);
-	void (*give)(const char *name, Oid owner);
-} Whole;
-
-static Whole view_functions;
-static Whole replication_functions;
-
-/* NULL: there is no more to it. */
-static Whole *
-whole(DocConsumerKind kind)
+/* Where those are defined that are more than a registration; NULL: there is no more to it. */
+static const char *
+definitions(DocConsumerKind kind)
 {
 	switch (kind)
 	{
 		case DOC_CONSUMER_VIEW:
 		case DOC_CONSUMER_NEXT_VIEW:
-			return &view_functions;
+			return "docstore.views";
 		case DOC_CONSUMER_REPLICATION:
-			return &replication_functions;
+			return "docstore.replications";
 		case DOC_CONSUMER_NAMED:
 			break;
 	}
 	return NULL;
 }
 
-void
-docstore_consumer_set_functions(DocConsumerKind kind, void (*drop)(const char *name), void (*give)(const char *name, Oid owner))
+/*
+ * Who may drop a collection, or drop and reassign what a role owns, may do this,
+ * whoever the definition belongs to.  Its triggers do the rest.
+ */
+static void
+change(const char *sql, int nargs, const Datum *values, int expected)
 {
-	whole(kind)->drop = drop;
-	whole(kind)->give = give;
+	Oid types[2] = {TEXTOID, OIDOID};
+	int nest_level = NewGUCNestLevel();
+	int security;
+	Oid user;
+
+	GetUserIdAndSecContext(&user, &security);
+	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID, security | SECURITY_RESTRICTED_OPERATION | SECURITY_LOCAL_USERID_CHANGE);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	if (SPI_execute_with_args(sql, nargs, types, (Datum *) values, NULL, false, 0) != expected)
+		elog(ERROR, "\"%s\" failed", sql);
+	SPI_finish();
+	AtEOXact_GUC(false, nest_level);
+	SetUserIdAndSecContext(user, security);
 }
 
 void
 docstore_consumer_drop_whole(DocConsumerKind kind, const char *name)
 {
-	if (whole(kind) != NULL)
-		whole(kind)->drop(name);
+	Datum values[1] = {CStringGetTextDatum(name)};
+
+	if (definitions(kind) != NULL)
+		change(psprintf("DELETE FROM %s WHERE name = $1", definitions(kind)), 1, values, SPI_OK_DELETE);
 	else
 		(void) docstore_consumer_drop(kind, name);
 }
@@ -77,8 +94,10 @@ docstore_consumer_drop_cascade(DocConsumerKind kind, const char *name)
 void
 docstore_consumer_give_whole(DocConsumerKind kind, const char *name, Oid owner)
 {
-	if (whole(kind) != NULL)
-		whole(kind)->give(name, owner);
+	Datum values[2] = {CStringGetTextDatum(name), ObjectIdGetDatum(owner)};
+
+	if (definitions(kind) != NULL)
+		change(psprintf("UPDATE %s SET owner = $2::regrole WHERE name = $1", definitions(kind)), 2, values, SPI_OK_UPDATE);
 	else
 		docstore_consumer_set_owner(kind, name, owner);
 }

@@ -11,7 +11,6 @@
 #include "access/htup_details.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
-#include "catalog/pg_authid_d.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
@@ -362,44 +361,10 @@ docstore_replication_trigger(PG_FUNCTION_ARGS)
 	return PointerGetDatum(NULL);
 }
 
-/* ---- by whoever drops a collection, or drops or reassigns what a role owns ---- */
-
-static void
-execute(const char *sql, int nargs, const Datum *values, int expected)
-{
-	Oid types[2] = {TEXTOID, OIDOID};
-	ViewPin pin;
-
-	view_pin(&pin, BOOTSTRAP_SUPERUSERID);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	if (SPI_execute_with_args(sql, nargs, types, (Datum *) values, NULL, false, 0) != expected)
-		elog(ERROR, "could not change docstore.replications");
-	SPI_finish();
-	view_unpin(&pin);
-}
-
-static void
-drop_whole(const char *name)
-{
-	Datum values[1] = {CStringGetTextDatum(name)};
-
-	execute("DELETE FROM docstore.replications WHERE name = $1", 1, values, SPI_OK_DELETE);
-}
-
-static void
-give_whole(const char *name, Oid owner)
-{
-	Datum values[2] = {CStringGetTextDatum(name), ObjectIdGetDatum(owner)};
-
-	execute("UPDATE docstore.replications SET owner = $2::pg_catalog.regrole WHERE name = $1", 2, values, SPI_OK_UPDATE);
-}
-
 void
 repl_define_init(void)
 {
 	RegisterXactCallback(on_commit, NULL);
-	docstore_consumer_set_functions(DOC_CONSUMER_REPLICATION, drop_whole, give_whole);
 }
 
 /* ---- functions ---- */
@@ -460,7 +425,7 @@ docstore_drop_replication(PG_FUNCTION_ARGS)
 		if (fault != NULL)
 			ReThrowError(fault);
 	}
-	drop_whole(name);
+	docstore_consumer_drop_whole(DOC_CONSUMER_REPLICATION, name);
 	PG_RETURN_VOID();
 }
 
@@ -469,13 +434,11 @@ Datum
 docstore_pause_replication(PG_FUNCTION_ARGS)
 {
 	char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	Datum values[2] = {CStringGetTextDatum(name), ObjectIdGetDatum(PG_GETARG_BOOL(1) ? 1 : 0)};
 	ReplState state;
 
 	PreventCommandIfReadOnly("docstore.pause_replication()");
 	(void) take(name, &state);
-	execute("UPDATE docstore.replication_state SET paused = $2 <> 0, sqlstate = NULL, reason = NULL WHERE replication = $1", 2,
-			values, SPI_OK_UPDATE);
+	repl_state_pause(name, PG_GETARG_BOOL(1));
 	PG_RETURN_VOID();
 }
 

@@ -94,7 +94,7 @@ by_text(const ListCell *a, const ListCell *b)
 	return strcmp(lfirst(a), lfirst(b));
 }
 
-static ReplDefinition *
+static void *
 copy(json_t *root)
 {
 	ReplDefinition *definition = palloc0(sizeof(ReplDefinition));
@@ -143,17 +143,5 @@ copy(json_t *root)
 ReplDefinition *
 repl_definition_parse(const char *json)
 {
-	ReplDefinition *volatile definition = NULL;
-	json_t *root = view_json_load(WHAT, json);
-
-	PG_TRY();
-	{
-		definition = copy(root);
-	}
-	PG_FINALLY();
-	{
-		json_decref(root);
-	}
-	PG_END_TRY();
-	return definition;
+	return view_json_parse(WHAT, json, copy);
 }

@@ -163,6 +163,18 @@ repl_state_drop(const char *name)
 }
 
 void
+repl_state_pause(const char *name, bool paused)
+{
+	Statement statement;
+
+	begin(&statement);
+	arg_text(&statement, name);
+	arg(&statement, BOOLOID, BoolGetDatum(paused));
+	(void) run(&statement, "UPDATE docstore.replication_state SET paused = $2, sqlstate = NULL, reason = NULL WHERE replication = $1");
+	end(&statement);
+}
+
+void
 repl_state_reset(const char *name, bool emptying, List *collections, uint64 position)
 {
 	Statement statement;

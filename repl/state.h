@@ -33,6 +33,8 @@ typedef struct ReplState
 /* A new one, that begins with a scan of these collections up to its consumer's position. */
 extern void repl_state_create(const char *name, bool paused, List *collections, uint64 position);
 extern void repl_state_drop(const char *name);
+/* By a user; or it goes on, whatever was in the way. */
+extern void repl_state_pause(const char *name, bool paused);
 /* Begins anew with a scan, likewise; errors are forgotten. */
 extern void repl_state_reset(const char *name, bool emptying, List *collections, uint64 position);
 /* False if there is no such replication. */

@@ -13,7 +13,6 @@
 #include "catalog/dependency.h"
 #include "catalog/namespace.h"
 #include "catalog/objectaccess.h"
-#include "catalog/pg_authid_d.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
@@ -262,41 +261,6 @@ docstore_view_trigger(PG_FUNCTION_ARGS)
 	return PointerGetDatum(NULL);
 }
 
-/*
- * drop_collection with cascade, DROP OWNED and REASSIGN OWNED: who may do those
- * may do this, whoever the view belongs to.  The trigger above does the rest.
- */
-static void
-execute(const char *sql, int nargs, const Datum *values, int expected)
-{
-	Oid types[2] = {TEXTOID, OIDOID};
-	ViewPin pin;
-
-	view_pin(&pin, BOOTSTRAP_SUPERUSERID);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	if (SPI_execute_with_args(sql, nargs, types, (Datum *) values, NULL, false, 0) != expected)
-		elog(ERROR, "could not change docstore.views");
-	SPI_finish();
-	view_unpin(&pin);
-}
-
-static void
-drop_whole(const char *name)
-{
-	Datum values[1] = {CStringGetTextDatum(name)};
-
-	execute("DELETE FROM docstore.views WHERE name = $1", 1, values, SPI_OK_DELETE);
-}
-
-static void
-give_whole(const char *name, Oid owner)
-{
-	Datum values[2] = {CStringGetTextDatum(name), ObjectIdGetDatum(owner)};
-
-	execute("UPDATE docstore.views SET owner = $2::pg_catalog.regrole WHERE name = $1", 2, values, SPI_OK_UPDATE);
-}
-
 /* For consumers of views. */
 static uint64
 storage_of(const char *name, LOCKMODE mode)
@@ -343,5 +307,4 @@ view_define_init(void)
 	docstore_consumer_set_view_storage(storage_of);
 	next_object_access_hook = object_access_hook;
 	object_access_hook = object_access;
-	docstore_consumer_set_functions(DOC_CONSUMER_VIEW, drop_whole, give_whole);
 }

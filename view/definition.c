@@ -12,7 +12,7 @@
 static const char *const members = "collections, map, key, reduce, finalize";
 static const char *const names = "an array with the names of one or more collections, each once";
 
-static ViewDefinition *
+static void *
 copy(json_t *root)
 {
 	ViewDefinition *definition = palloc0(sizeof(ViewDefinition));
@@ -56,17 +56,5 @@ copy(json_t *root)
 ViewDefinition *
 view_definition_parse(const char *json)
 {
-	ViewDefinition *volatile definition = NULL;
-	json_t *root = view_json_load(WHAT, json);
-
-	PG_TRY();
-	{
-		definition = copy(root);
-	}
-	PG_FINALLY();
-	{
-		json_decref(root);
-	}
-	PG_END_TRY();
-	return definition;
+	return view_json_parse(WHAT, json, copy);
 }

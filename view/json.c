@@ -35,18 +35,28 @@ view_json_check_object(const char *what, json_t *value, const char *members)
 				 errhint("Members of a definition: %s.", members)));
 }
 
-json_t *
-view_json_load(const char *what, const char *text)
+void *
+view_json_parse(const char *what, const char *text, void *(*copy)(json_t *root))
 {
 	json_error_t error;
 	json_t *root = json_loads(text, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
+	void *volatile definition = NULL;
 
 	if (root == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
 				 errmsg("invalid %s definition: %s", what, error.text),
 				 errdetail("Line %d, column %d of the JSON document.", error.line, error.column)));
-	return root;
+	PG_TRY();
+	{
+		definition = copy(root);
+	}
+	PG_FINALLY();
+	{
+		json_decref(root);
+	}
+	PG_END_TRY();
+	return definition;
 }
 
 char *

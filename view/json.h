@@ -17,8 +17,8 @@
 
 /* Messages say what is defined: "view".  All of them throw; what they return lies in the current context. */
 
-/* The caller json_decrefs it. */
-extern json_t *view_json_load(const char *what, const char *text);
+/* What `copy` makes of the document, which is freed then. */
+extern void *view_json_parse(const char *what, const char *text, void *(*copy)(json_t *root));
 /* Throws: `member` must be `wanted`. */
 extern pg_noreturn void view_json_bad(const char *what, const char *member, const char *wanted);
 /* Throws: there is no such member. */
