@@ -67,6 +67,14 @@ build/test/%: engine/test/%.c $(ASAN_OBJS) $(ENGINE_HEADERS)
 	@mkdir -p build/test
 	$(CC) $(ENGINE_CFLAGS) $(ASAN) -o $@ $< $(ASAN_OBJS) $(ENGINE_LIBS) $(if $(findstring leveldb,$<),-lleveldb)
 
+# LevelDB's DumpFile is C++ only.
+build/test/leveldb_dump.o: engine/test/leveldb_dump.cc
+	@mkdir -p build/test
+	$(CXX) -std=c++17 -Wall -Wextra -g $(ASAN) -c -o $@ $<
+
+build/test/test_leveldb_dump: engine/test/test_leveldb_dump.c build/test/leveldb_dump.o $(ASAN_OBJS) $(ENGINE_HEADERS)
+	$(CC) $(ENGINE_CFLAGS) $(ASAN) -o $@ $< build/test/leveldb_dump.o $(ASAN_OBJS) $(ENGINE_LIBS) -lleveldb -lstdc++
+
 build/test/fuzz_%: engine/fuzz/fuzz_%.c engine/fuzz/driver.c $(ASAN_OBJS) $(ENGINE_HEADERS)
 	@mkdir -p build/test
 	$(CC) $(ENGINE_CFLAGS) $(ASAN) -o $@ $< engine/fuzz/driver.c $(ASAN_OBJS) $(ENGINE_LIBS)

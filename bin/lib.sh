@@ -6,7 +6,7 @@ PACKAGES=(
 	gcc make libc6-dev
 	postgresql-15 postgresql-server-dev-15
 	libsnappy-dev libzstd-dev libicu-dev libjansson-dev
-	libleveldb-dev          # interoperability tests
+	libleveldb-dev g++      # interoperability tests
 	perl libipc-run-perl    # TAP tests, the demo's parser
 	sqlsmith                # t/051_sqlsmith.pl
 	clang-format            # layout check
