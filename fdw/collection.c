@@ -25,6 +25,7 @@
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/objectaccess.h"
+#include "catalog/pg_authid_d.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_foreign_table.h"
 #include "catalog/pg_type.h"
@@ -434,12 +435,28 @@ docstore_storage_stats(uint64 storage, uint64 *bytes, uint64 *entries)
  * above, the sequence's next number below.  The sequence alone would start
  * over when the extension is dropped and made again, and the new collections
  * would hold the documents of the old ones.
+ *
+ * It is set to the number that it has just given, for that is written to WAL
+ * always.  nextval leaves it out for some numbers ahead that it believes are in
+ * WAL already; in a copied database (strategy wal_log) they are not, and a crash
+ * would give them out again.
  */
 uint64
 docstore_new_storage(void)
 {
-	int64 next = nextval_internal(docstore_extension_relation("storage_id_seq"), false);
+	Oid sequence = docstore_extension_relation("storage_id_seq");
+	int64 next;
+	int security;
+	Oid user;
 
+	/* Against others who are between the two. */
+	LockRelationOid(sequence, ShareUpdateExclusiveLock);
+	next = nextval_internal(sequence, false);
+	GetUserIdAndSecContext(&user, &security);
+	SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID, security | SECURITY_LOCAL_USERID_CHANGE);
+	DirectFunctionCall2(setval_oid, ObjectIdGetDatum(sequence), Int64GetDatum(next));
+	SetUserIdAndSecContext(user, security);
+	UnlockRelationOid(sequence, ShareUpdateExclusiveLock);
 	if (next <= 0 || next > PG_UINT32_MAX)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
