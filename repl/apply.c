@@ -23,6 +23,7 @@
 #include "utils/plancache.h"
 
 #include "repl/target.h"
+#include "store/stop.h"
 #include "view/pin.h"
 
 /* New rows of a batch that are held in memory before they go to a file. */
@@ -317,6 +318,7 @@ run(void *arg, ViewDocument *docs, int first, int n)
 		foreach (lc, collections)
 			if (ids[foreach_current_index(lc)] != 0)
 				apply->attempt.deleted[i] += (int64) run_step(apply, i, REPL_REMOVE, ids[foreach_current_index(lc)], lfirst(lc), NULL);
+	docstore_stop("replicate removed");
 	for (int i = 0; i < apply->ntables; i++)
 		foreach (lc, collections)
 			if (ids[foreach_current_index(lc)] != 0)

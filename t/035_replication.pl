@@ -1,7 +1,7 @@
 # Replicated tables equal their selects run afresh, but for the documents listed as failed, and nothing arrives twice: after
-# random histories of changes, rollbacks, refused rows, resets, redefinitions and pauses, with the replicator and the server
-# killed in the midst of it.  DOCSTORE_REPLICATION_ROUNDS=110 went through by hand, and in
-# t/039_replication_stops.pl 120 kills, each at a chosen step of a batch.
+# changes by several clients at once, rollbacks, refused rows, resets, redefinitions and pauses, with the replicator and the
+# server killed in the midst of it.  DOCSTORE_REPLICATION_ROUNDS=110 went through by hand.  Many small histories, and kills at
+# each step of a batch, are in t/033_replication_histories.pl.
 use strict;
 use warnings;
 use PostgreSQL::Test::Cluster;
