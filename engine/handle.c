@@ -128,7 +128,7 @@ lsm_enter_slow(LsmDb *db, LsmError *err)
 	{
 		int slot = shared->mems[i];
 
-		db->mems[i] = (LsmMemView){lsm_shared_arena(shared, slot), shared->slots[slot].generation, slot};
+		db->mems[i] = (LsmMemView){lsm_shared_arena(shared, slot), shared->slots[slot].generation, slot, {{0}, 0}};
 	}
 	manifest_number = shared->manifest_number;
 	manifest_length = shared->manifest_length;

@@ -23,6 +23,7 @@ typedef struct LsmMemView
 	LsmMemtable *memtable;
 	uint64_t generation;
 	int slot;
+	LsmMemFinger finger;
 } LsmMemView;
 
 /* A file that no set names any more since `epoch`. */
@@ -92,6 +93,13 @@ lsm_leave(LsmDb *db)
 {
 	if (--db->pin_depth == 0)
 		atomic_store_explicit(db->pin, 0, memory_order_release);
+}
+
+/* The handle's finger in the newest memtable of its view, if that is still this one; else NULL. */
+static inline LsmMemFinger *
+lsm_finger(LsmDb *db, uint64_t generation)
+{
+	return db->nmems > 0 && db->mems[0].generation == generation ? &db->mems[0].finger : NULL;
 }
 
 static inline bool

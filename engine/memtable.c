@@ -31,6 +31,8 @@
  *   is reached in order.  A swap of the link that is moved would add something
  *   between them.
  * - Readers only follow links of a list that ends; a writer cannot hold them up.
+ * - A finger holds nodes of which each was before an earlier key, on ever lower levels ever
+ *   further ahead.  If the last of them is before the key, all are; so a search may begin at any.
  * - Counters (used, height) promise nothing about nodes and are relaxed.
  *   `height` may be seen late: the search then begins lower and takes longer.
  * - Keys are unique (sequences are), so that two writers never mean the same place.
@@ -44,11 +46,14 @@
 
 #include "engine/coding.h"
 
-#define MAX_HEIGHT 12
+#define MAX_HEIGHT LSM_MEM_LEVELS
 #define LINK sizeof(uint32_t)
 #define COST_HEIGHT 2 /* links that lsm_memtable_cost counts; a tower has 4/3 on average */
 #define ESTIMATE_SAMPLE 256
 #define PAID 8 /* entries of a room whose towers are reserved as drawn */
+/* A finger is given up when the key is not found below this level; after so many times in a row it is asked once in 16. */
+#define NEAR_LEVELS 4
+#define MANY_MISSES 8
 
 /* Another process maps the arena: an atomic that hides a lock would lie in ours. */
 _Static_assert(ATOMIC_INT_LOCK_FREE == 2 && ATOMIC_LLONG_LOCK_FREE == 2, "lock-free atomics");
@@ -219,6 +224,7 @@ lsm_memtable_reserve(LsmMemtable *mt, size_t cost, uint32_t entries, LsmMemRoom 
 	room->next = used;
 	room->added = 0;
 	room->spare = 0;
+	room->finger = (LsmMemFinger){{0}, 0};
 	return true;
 }
 
@@ -312,6 +318,64 @@ walk(LsmMemtable *mt, uint32_t before, int level, LsmSlice user_key, uint64_t tr
 	}
 }
 
+/*
+ * The level at which a search for the key may begin at the finger's place there, since what follows it is not before the key:
+ * so nothing above can lead further ahead.  -1: the key is elsewhere.
+ */
+static int
+begin_at(LsmMemtable *mt, LsmMemFinger *finger, LsmSlice user_key, uint64_t trailer)
+{
+	if (finger->misses >= MANY_MISSES && (++finger->misses & 15) != 0)
+		return -1;
+	if (finger->at[0] != 0 && compare_key(user_key, trailer, node_at(mt, finger->at[0])) > 0)
+	{
+		for (int level = 0; level < NEAR_LEVELS; level++)
+		{
+			uint32_t next = follow(mt, finger->at[level], level);
+
+			if (next == 0 || compare_key(user_key, trailer, node_at(mt, next)) <= 0)
+			{
+				finger->misses = 0;
+				return level;
+			}
+		}
+	}
+	finger->misses++;
+	return -1;
+}
+
+/*
+ * Leaves the finger on the last nodes before the key, and in `after` what follows them on the levels that were searched, whose
+ * number it returns.
+ */
+static int
+search(LsmMemtable *mt, LsmMemFinger *finger, LsmSlice user_key, uint64_t trailer, uint32_t *after)
+{
+	int level = begin_at(mt, finger, user_key, trailer);
+	int searched;
+	uint32_t at = 0;
+	uint32_t stop = 0;
+
+	if (level < 0)
+	{
+		memset(finger->at, 0, sizeof(finger->at));
+		level = (int) atomic_load_explicit(&mt->height, memory_order_relaxed) - 1;
+	}
+	searched = level + 1;
+	for (; level >= 0; level--)
+	{
+		/* the finger's place is further ahead than the level above, unless that has led on */
+		uint32_t from = at != 0 ? at : finger->at[level];
+		uint32_t before = walk(mt, from, level, user_key, trailer, stop, &stop);
+
+		if (before != from)
+			at = before;
+		finger->at[level] = before;
+		after[level] = stop;
+	}
+	return searched;
+}
+
 void
 lsm_memtable_add(LsmMemtable *mt, LsmMemRoom *room, uint64_t seq, LsmType type, LsmSlice user_key, LsmSlice value)
 {
@@ -319,11 +383,10 @@ lsm_memtable_add(LsmMemtable *mt, LsmMemRoom *room, uint64_t seq, LsmType type, 
 	uint32_t place = room->next;
 	int height = take_height(room);
 	uint32_t offset = place + (uint32_t) (height * LINK);
-	uint32_t before[MAX_HEIGHT] = {0};
+	uint32_t *before = room->finger.at;
 	uint32_t after[MAX_HEIGHT] = {0};
-	uint32_t stop = 0;
-	uint32_t at = 0;
 	uint32_t top = atomic_load_explicit(&mt->height, memory_order_relaxed);
+	int searched;
 	Node *node = node_at(mt, offset);
 
 	user_key = never_null(user_key);
@@ -337,12 +400,9 @@ lsm_memtable_add(LsmMemtable *mt, LsmMemRoom *room, uint64_t seq, LsmType type, 
 	if (value.len > 0)
 		memcpy(node_bytes(node) + node->key_len, value.data, value.len);
 
-	for (int level = (int) top - 1; level >= 0; level--)
-	{
-		at = walk(mt, at, level, user_key, trailer, stop, &stop);
-		before[level] = at;
-		after[level] = stop;
-	}
+	searched = search(mt, &room->finger, user_key, trailer, after);
+	for (int level = searched; level < height; level++)
+		before[level] = walk(mt, before[level], level, user_key, trailer, 0, &after[level]);
 	/* Bottom up, so that a node that is reached on some level can be left on all below. */
 	for (int level = 0; level < height; level++)
 		for (;;)
@@ -355,6 +415,9 @@ lsm_memtable_add(LsmMemtable *mt, LsmMemRoom *room, uint64_t seq, LsmType type, 
 				break;
 			before[level] = walk(mt, before[level], level, user_key, trailer, 0, &after[level]);
 		}
+	/* what comes next in order comes behind it */
+	for (int level = 0; level < height; level++)
+		before[level] = offset;
 	while (top < (uint32_t) height &&
 		   !atomic_compare_exchange_weak_explicit(&mt->height, &top, (uint32_t) height, memory_order_relaxed,
 												  memory_order_relaxed))
@@ -365,14 +428,18 @@ lsm_memtable_add(LsmMemtable *mt, LsmMemRoom *room, uint64_t seq, LsmType type, 
 
 /* First node >= key, or 0. */
 static uint32_t
-find(LsmMemtable *mt, LsmSlice user_key, uint64_t trailer)
+find(LsmMemtable *mt, LsmMemFinger *finger, LsmSlice user_key, uint64_t trailer)
 {
-	uint32_t at = 0;
-	uint32_t after = 0;
+	LsmMemFinger none;
+	uint32_t after[MAX_HEIGHT];
 
-	for (int level = (int) atomic_load_explicit(&mt->height, memory_order_relaxed) - 1; level >= 0; level--)
-		at = walk(mt, at, level, user_key, trailer, after, &after);
-	return after;
+	if (finger == NULL)
+	{
+		none = (LsmMemFinger){{0}, 0};
+		finger = &none;
+	}
+	(void) search(mt, finger, user_key, trailer, after);
+	return after[0];
 }
 
 /* Last node < key, or 0; without a key the last of all. */
@@ -406,7 +473,7 @@ lsm_memtable_step_over(LsmMemtable *mt, LsmSlice user_key, LsmDead dead, void *a
 	uint32_t last = 0;
 
 	user_key = never_null(user_key);
-	first = find(mt, user_key, lsm_pack_trailer(LSM_MAX_SEQUENCE, LSM_TYPE_FOR_SEEK));
+	first = find(mt, NULL, user_key, lsm_pack_trailer(LSM_MAX_SEQUENCE, LSM_TYPE_FOR_SEEK));
 	if (first == 0 || !is_of_key(node_at(mt, first), user_key))
 		return;
 	for (uint32_t at = follow(mt, first, 0); at != 0; at = follow(mt, at, 0))
@@ -422,12 +489,12 @@ lsm_memtable_step_over(LsmMemtable *mt, LsmSlice user_key, LsmDead dead, void *a
 }
 
 bool
-lsm_memtable_get(LsmMemtable *mt, LsmSlice user_key, uint64_t max_seq, LsmVisit visit, void *arg)
+lsm_memtable_get(LsmMemtable *mt, LsmMemFinger *finger, LsmSlice user_key, uint64_t max_seq, LsmVisit visit, void *arg)
 {
 	uint32_t at;
 
 	user_key = never_null(user_key);
-	at = find(mt, user_key, lsm_pack_trailer(max_seq, LSM_TYPE_FOR_SEEK));
+	at = find(mt, finger, user_key, lsm_pack_trailer(max_seq, LSM_TYPE_FOR_SEEK));
 	for (; at != 0; at = follow(mt, at, 0))
 	{
 		Node *node = node_at(mt, at);
@@ -539,7 +606,7 @@ mem_seek(LsmIter *base, LsmSlice target)
 {
 	MemIter *it = (MemIter *) base;
 
-	stand_on(it, find(it->mt, lsm_ikey_user(target), lsm_ikey_trailer(target)));
+	stand_on(it, find(it->mt, NULL, lsm_ikey_user(target), lsm_ikey_trailer(target)));
 }
 
 static void

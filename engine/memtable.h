@@ -12,7 +12,19 @@
 #include "engine/iter.h"
 #include "engine/keys.h"
 
+#define LSM_MEM_LEVELS 12
+
 typedef struct LsmMemtable LsmMemtable; /* first bytes of the arena */
+
+/*
+ * Where one thread last was in one memtable, on each level.  A key that comes soon after is found from there in a step or two,
+ * so keys in order cost little.  All zeros: nowhere yet.
+ */
+typedef struct LsmMemFinger
+{
+	uint32_t at[LSM_MEM_LEVELS];
+	uint32_t misses; /* in a row: it is asked less often then */
+} LsmMemFinger;
 
 /* Room set aside for one batch; one thread fills it. */
 typedef struct LsmMemRoom
@@ -23,6 +35,7 @@ typedef struct LsmMemRoom
 	uint32_t added; /* entries so far */
 	uint32_t paid;  /* so many of them take the towers that they drew, not what is spared */
 	int32_t spare;  /* bytes that later entries may take beyond their cost, for taller towers */
+	LsmMemFinger finger;
 } LsmMemRoom;
 
 /* Makes `mem` (size bytes, 64-byte aligned, at most 4 GB - 1) an empty memtable. */
@@ -41,7 +54,10 @@ extern size_t lsm_memtable_cost(size_t user_key_len, size_t value_len);
  */
 extern bool lsm_memtable_reserve(LsmMemtable *mt, size_t cost, uint32_t entries, LsmMemRoom *room);
 
-/* Inserts a copy; cannot fail within a room reserved with lsm_memtable_cost.  (user_key, seq) must be new. */
+/*
+ * Inserts a copy; cannot fail within a room reserved with lsm_memtable_cost.  (user_key, seq) must be new.  Who has a finger in
+ * this memtable may put it into the room before the first.
+ */
 extern void lsm_memtable_add(LsmMemtable *mt, LsmMemRoom *room, uint64_t seq, LsmType type,
 							 LsmSlice user_key, LsmSlice value);
 
@@ -49,10 +65,11 @@ extern void lsm_memtable_add(LsmMemtable *mt, LsmMemRoom *room, uint64_t seq, Ls
  * Visits the versions of a user key from newest (of sequence <= max_seq) to
  * oldest until visit returns false.  Slices live as long as the memtable.
  * Returns false if visit stopped it.  hint points at one byte of the node, for
- * the outcome of its transaction (0 = not known; the caller's codes).
+ * the outcome of its transaction (0 = not known; the caller's codes).  finger may be NULL.
  */
 typedef bool (*LsmVisit)(void *arg, LsmSlice ikey, LsmSlice value, volatile uint8_t *hint);
-extern bool lsm_memtable_get(LsmMemtable *mt, LsmSlice user_key, uint64_t max_seq, LsmVisit visit, void *arg);
+extern bool lsm_memtable_get(LsmMemtable *mt, LsmMemFinger *finger, LsmSlice user_key, uint64_t max_seq, LsmVisit visit,
+							 void *arg);
 
 /*
  * Lets whoever walks through a key's versions step over those behind the newest,

@@ -51,7 +51,7 @@ visit_all(LsmDb *db, LsmSlice key, uint64_t max_seq, LsmVisit visit, void *arg, 
 
 	for (int i = 0; i < db->nmems; i++)
 	{
-		if (!lsm_memtable_get(db->mems[i].memtable, key, max_seq, visit, arg))
+		if (!lsm_memtable_get(db->mems[i].memtable, &db->mems[i].finger, key, max_seq, visit, arg))
 			return LSM_OK;
 	}
 	for (int i = 0; i < files->levels[0].n; i++)
@@ -299,7 +299,7 @@ lsm_versions_known(LsmDb *db, LsmSlice key, const LsmVersion *known, LsmVersionV
 		return lsm_versions(db, key, visit, arg, mark, err);
 	mark->newest_seq = 0;
 	mark->entries = lsm_memtable_entries(memtable);
-	if (lsm_memtable_get(memtable, key, LSM_MAX_SEQUENCE, versions_visit, &walk))
+	if (lsm_memtable_get(memtable, lsm_finger(db, known->generation), key, LSM_MAX_SEQUENCE, versions_visit, &walk))
 	{
 		if (mark->newest_seq == 0)
 			mark->newest_seq = known->seq;
@@ -317,7 +317,7 @@ lsm_recheck(LsmDb *db, LsmSlice key, const LsmMark *mark, LsmError *err)
 
 	/* Who writes to the key has counted that before it lets go of the stripe. */
 	if (memtable != NULL && lsm_memtable_entries(memtable) != mark->entries)
-		(void) lsm_memtable_get(memtable, key, LSM_MAX_SEQUENCE, newest_visit, &newest);
+		(void) lsm_memtable_get(memtable, lsm_finger(db, mark->generation), key, LSM_MAX_SEQUENCE, newest_visit, &newest);
 	unpin_active(db);
 	if (memtable == NULL)
 		return lsm_fail(err, LSM_BUSY, 0, NULL, 0, "the memtable was rotated");

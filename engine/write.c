@@ -17,6 +17,7 @@
 #include "engine/write.h"
 
 #include <assert.h>
+#include <string.h>
 
 #include "engine/coding.h"
 #include "engine/spill.h"
@@ -37,8 +38,12 @@ lsm_insert_batch(LsmDb *db, LsmMemtable *memtable, LsmSlot *slot, LsmMemRoom *ro
 	LsmBatchReader reader;
 	uint32_t spills = 0;
 	LsmError ignored;
+	LsmMemFinger *finger = slot != NULL ? lsm_finger(db, slot->generation) : NULL;
 	bool ok;
 
+	/* who has just looked whether the key is there knows its place */
+	if (finger != NULL)
+		memcpy(room->finger.at, finger->at, sizeof(finger->at));
 	ok = lsm_batch_reader_init(&reader, lsm_buf_slice(&batch->rep));
 	assert(ok);
 	(void) ok;
@@ -58,6 +63,8 @@ lsm_insert_batch(LsmDb *db, LsmMemtable *memtable, LsmSlot *slot, LsmMemRoom *ro
 		}
 		lsm_memtable_add(memtable, room, seq++, reader.type, reader.key, reader.value);
 	}
+	if (finger != NULL)
+		memcpy(finger->at, room->finger.at, sizeof(finger->at));
 	if (slot == NULL)
 		return;
 	if (min_xid != UINT64_MAX)

@@ -7,6 +7,7 @@
  * overlap, and a reserve fails only when there is too little left.  All of it
  * while others insert: a reader sees everything that was added before it began,
  * never anything half made or out of order.  The arena may be mapped elsewhere.
+ * Where a finger lies makes no difference to what is found.
  */
 #define _GNU_SOURCE
 #include "engine/test/test.h"
@@ -74,7 +75,7 @@ static bool
 get_is(LsmMemtable *mt, const char *key, uint64_t max_seq, int stop_after, const char *expected)
 {
 	Seen seen = {.stop_after = stop_after};
-	bool to_the_end = lsm_memtable_get(mt, text(key), max_seq, see, &seen);
+	bool to_the_end = lsm_memtable_get(mt, NULL, text(key), max_seq, see, &seen);
 
 	if (strcmp(seen.log, expected) != 0)
 		fprintf(stderr, "get %s: \"%s\"\n", key, seen.log);
@@ -113,13 +114,13 @@ test_get(void)
 	CHECK(get_is(mt, "ab", LSM_MAX_SEQUENCE, 0, ""));
 	CHECK(get_is(mt, "c", LSM_MAX_SEQUENCE, 0, ""));
 	CHECK(get_is(mt, "", LSM_MAX_SEQUENCE, 0, "@3=empty "));
-	CHECK(!lsm_memtable_get(mt, (LsmSlice){NULL, 0}, LSM_MAX_SEQUENCE, see, &seen) && seen.count == 1);
+	CHECK(!lsm_memtable_get(mt, NULL, (LsmSlice){NULL, 0}, LSM_MAX_SEQUENCE, see, &seen) && seen.count == 1);
 	CHECK(lsm_memtable_entries(mt) == 6);
 	CHECK(lsm_memtable_size(mt) == 10000);
 
 	/* the hint byte: 0 at first, one per version, the same by get and by iterator */
 	memset(&seen, 0, sizeof(seen));
-	lsm_memtable_get(mt, text("b"), 5, see, &seen); /* ends on b@2 */
+	lsm_memtable_get(mt, NULL, text("b"), 5, see, &seen); /* ends on b@2 */
 	CHECK(*seen.hint == 0);
 	*seen.hint = 7;
 	lsm_iter_seek_first(it); /* "" a b@9 b@5 b@2 bb */
@@ -317,10 +318,59 @@ compare_walks(LsmIter *it, const Entry *entries, int n, uint64_t *rnd)
 	CHECK(wrong == 0);
 }
 
+static bool
+collect(void *arg, LsmSlice ikey, LsmSlice value, volatile uint8_t *hint)
+{
+	(void) value;
+	(void) hint;
+	return lsm_buf_append(arg, ikey.data, ikey.len);
+}
+
+static int
+order_of_keys(const void *a, const void *b)
+{
+	const Entry *x = a;
+	const Entry *y = b;
+
+	return lsm_slice_compare(lsm_buf_slice(&x->ikey), lsm_buf_slice(&y->ikey));
+}
+
+/* The same lookups with a finger, which goes from one to the next, and without; in order of the keys, or in any. */
+static void
+compare_fingers(LsmMemtable *mt, LsmMemFinger *finger, uint64_t *rnd)
+{
+	Entry keys[20] = {0};
+	int n = 1 + (int) (test_random(rnd) % 20);
+	int wrong = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		char key[320];
+
+		lsm_buf_set(&keys[i].ikey, key, random_key(rnd, key));
+	}
+	if (test_random(rnd) % 4 > 0)
+		qsort(keys, (size_t) n, sizeof(Entry), order_of_keys);
+	for (int i = 0; i < n; i++)
+	{
+		uint64_t max_seq = test_random(rnd) % 2 ? LSM_MAX_SEQUENCE : test_random(rnd) % 900;
+		LsmBuf with = {0}, without = {0};
+
+		lsm_memtable_get(mt, finger, lsm_buf_slice(&keys[i].ikey), max_seq, collect, &with);
+		lsm_memtable_get(mt, NULL, lsm_buf_slice(&keys[i].ikey), max_seq, collect, &without);
+		wrong += lsm_slice_compare(lsm_buf_slice(&with), lsm_buf_slice(&without)) != 0;
+		lsm_buf_free(&with);
+		lsm_buf_free(&without);
+		lsm_buf_free(&keys[i].ikey);
+	}
+	CHECK(wrong == 0);
+}
+
 static void
 test_random_entries(uint64_t seed, int n)
 {
 	LsmMemtable *mt = new_memtable(1 << 20);
+	LsmMemFinger finger = {{0}, 0}, writers = {{0}, 0};
 	size_t empty = lsm_memtable_used(mt), costs = 0;
 	Entry *entries = calloc((size_t) n, sizeof(Entry));
 	uint64_t rnd = seed;
@@ -344,6 +394,8 @@ test_random_entries(uint64_t seed, int n)
 			cost += lsm_memtable_cost(lens[j], entries[i + j].value_len);
 		}
 		CHECK(lsm_memtable_reserve(mt, cost, (uint32_t) batch, &room));
+		if (test_random(&rnd) % 2)
+			room.finger = test_random(&rnd) % 2 ? finger : writers;
 		costs += cost;
 		batches++;
 		for (int j = 0; j < batch; j++, i++)
@@ -358,6 +410,8 @@ test_random_entries(uint64_t seed, int n)
 			memset(keys[j], 0xee, lens[j]); /* the memtable made a copy */
 		}
 		CHECK(room.next <= room.end);
+		writers = room.finger;
+		compare_fingers(mt, &finger, &rnd);
 	}
 	qsort(entries, (size_t) n, sizeof(Entry), entry_order);
 	CHECK(lsm_memtable_entries(mt) == (uint64_t) n);
@@ -534,6 +588,7 @@ write_crowd(void *arg)
 {
 	Member *m = arg;
 	Crowd *crowd = m->crowd;
+	LsmMemFinger finger = {{0}, 0};
 	char key[32];
 
 	for (uint32_t i = 0; i < EACH; i += BATCH)
@@ -548,6 +603,8 @@ write_crowd(void *arg)
 			atomic_store(&crowd->done[m->me], EACH); /* nobody need wait */
 			return NULL;
 		}
+		if (m->me % 2 == 0)
+			room.finger = finger;
 		for (uint32_t j = i; j < i + BATCH; j++)
 		{
 			crowd_key(crowd, key, m->me, j);
@@ -556,6 +613,7 @@ write_crowd(void *arg)
 		}
 		if (room.next > room.end)
 			atomic_fetch_add(&crowd->wrong, 1);
+		finger = room.finger;
 	}
 	return NULL;
 }
@@ -582,6 +640,7 @@ read_crowd(void *arg)
 	Crowd *crowd = m->crowd;
 	uint64_t rnd = crowd->seed + m->me;
 	LsmIter *it = lsm_memtable_iter(crowd->mt);
+	LsmMemFinger finger = {{0}, 0};
 	char key[32];
 
 	while (!atomic_load(&crowd->stop))
@@ -599,7 +658,7 @@ read_crowd(void *arg)
 				int seen = 0;
 
 				crowd_key(crowd, key, w, (uint32_t) (test_random(&rnd) % done));
-				lsm_memtable_get(crowd->mt, text(key), LSM_MAX_SEQUENCE, see_once, &seen);
+				lsm_memtable_get(crowd->mt, test_random(&rnd) % 2 ? &finger : NULL, text(key), LSM_MAX_SEQUENCE, see_once, &seen);
 				if (seen != 1)
 					atomic_fetch_add(&crowd->wrong, 1);
 			}
@@ -629,6 +688,7 @@ static void
 check_crowd(Crowd *crowd)
 {
 	uint32_t found[WRITERS] = {0};
+	LsmMemFinger finger = {{0}, 0};
 	LsmIter *it = lsm_memtable_iter(crowd->mt);
 	char last[10] = "";
 	int wrong = 0;
@@ -652,7 +712,7 @@ check_crowd(Crowd *crowd)
 			int seen = 0;
 
 			crowd_key(crowd, key, w, i);
-			lsm_memtable_get(crowd->mt, text(key), LSM_MAX_SEQUENCE, see_once, &seen);
+			lsm_memtable_get(crowd->mt, &finger, text(key), LSM_MAX_SEQUENCE, see_once, &seen);
 			wrong += seen != 1;
 		}
 	}
