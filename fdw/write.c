@@ -40,6 +40,7 @@
 #include "common/hashfn.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "port/pg_bitutils.h"
 #include "storage/lmgr.h"
 #include "utils/memutils.h"
 
@@ -271,15 +272,6 @@ decide_put(DocWriter *writer, Change *change)
 
 /* ---- steps 4 and 5 ---- */
 
-static int
-compare_int(const void *a, const void *b)
-{
-	int x = *(const int *) a;
-	int y = *(const int *) b;
-
-	return x < y ? -1 : x > y;
-}
-
 static void
 add_record(DocWriter *writer, const Change *change, TimestampTz modified)
 {
@@ -330,26 +322,20 @@ write_batch(LsmDb *db, Change *changes, int n, uint64 *first_seq, bool *full, Ls
 {
 	bool logged = changes[0].kind != CHANGE_LOCK || docstore_rowlock_logged();
 	LsmEnv *env = docstore_env();
-	int stripes[DOCSTORE_MAX_BATCH];
-	int nstripes = 0;
+	uint64 stripes[LSM_NUM_STRIPES / 64] = {0}; /* a bit each */
 	LsmStatus status = LSM_OK;
 
 	for (int i = 0; i < n; i++)
 		if (changes[i].write)
-			stripes[nstripes++] = lsm_stripe(document_key_slice(changes[i].key));
-	if (nstripes > 1)
-	{
-		int unique = 1;
+		{
+			int stripe = lsm_stripe(document_key_slice(changes[i].key)) - LSM_LOCK_STRIPE;
 
-		qsort(stripes, nstripes, sizeof(int), compare_int);
-		for (int i = 1; i < nstripes; i++)
-			if (stripes[i] != stripes[unique - 1])
-				stripes[unique++] = stripes[i];
-		nstripes = unique;
-	}
+			stripes[stripe / 64] |= UINT64CONST(1) << stripe % 64;
+		}
 
-	for (int i = 0; i < nstripes; i++)
-		lsm_lock(env, stripes[i], LSM_EXCLUSIVE);
+	for (int i = 0; i < lengthof(stripes); i++)
+		for (uint64 left = stripes[i]; left != 0; left &= left - 1)
+			lsm_lock(env, LSM_LOCK_STRIPE + i * 64 + pg_rightmost_one_pos64(left), LSM_EXCLUSIVE);
 	for (int i = 0; status == LSM_OK && i < n; i++)
 		if (changes[i].write)
 			status = doc_sight_recheck(changes[i].key, &changes[i].sight, err);
@@ -359,8 +345,9 @@ write_batch(LsmDb *db, Change *changes, int n, uint64 *first_seq, bool *full, Ls
 		docstore_stop("write done");
 		*full = status == LSM_BUSY;
 	}
-	for (int i = nstripes - 1; i >= 0; i--)
-		lsm_unlock(env, stripes[i]);
+	for (int i = lengthof(stripes) - 1; i >= 0; i--)
+		for (uint64 left = stripes[i]; left != 0; left ^= UINT64CONST(1) << pg_leftmost_one_pos64(left))
+			lsm_unlock(env, LSM_LOCK_STRIPE + i * 64 + pg_leftmost_one_pos64(left));
 	return status;
 }
 
