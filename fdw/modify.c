@@ -320,8 +320,9 @@ TupleTableSlot *
 docstore_exec_insert(EState *estate, ResultRelInfo *rri, TupleTableSlot *slot, TupleTableSlot *plan_slot)
 {
 	DocModify *modify = rri->ri_FdwState;
-	TimestampTz now = GetCurrentTimestamp();
 	bool wanted = row_wanted(rri, CMD_INSERT);
+	bool shown = wanted || row_checked(rri, modify->table);
+	TimestampTz now = 0;
 	MemoryContext old;
 	DocumentKey key;
 	DocResult result;
@@ -334,12 +335,14 @@ docstore_exec_insert(EState *estate, ResultRelInfo *rri, TupleTableSlot *slot, T
 		modify->asked = true;
 		modify->batch = doc_copy_begin(rri, modify->table->batch_size, GetMemoryChunkContext(modify));
 	}
+	if (shown || modify->batch == NULL)
+		now = GetCurrentTimestamp();
 	MemoryContextReset(modify->temp);
 	old = MemoryContextSwitchTo(modify->temp);
 	check_unwritable(modify, slot);
 	slot_id(modify->table, slot, modify->collection.storage, &key);
 	doc = doc_build_new(modify->table, slot);
-	if (wanted || row_checked(rri, modify->table))
+	if (shown)
 		doc = show_and_check(modify, estate, rri, CMD_INSERT, slot, &key, now, doc);
 	if (modify->batch != NULL)
 	{
