@@ -59,6 +59,9 @@ static Outcomes outcomes[NUM_GROUPS];
 /* For compaction: ids below are over, and seen by every snapshot. */
 static uint64 horizon;
 
+/* The last id that had no outcome when a flush or merge asked.  For the rest of it that stands: what it wrote is kept. */
+static uint64 running;
+
 /* The 64-bit form of an id near `next` that is not after it. */
 static uint64
 widen(TransactionId xid, FullTransactionId next)
@@ -339,6 +342,7 @@ txn_begin(void *ctx)
 	/* a flush in the middle of a compaction takes a fresh one for both */
 	if (horizon < now)
 		horizon = now;
+	running = InvalidTransactionId;
 }
 
 /*
@@ -352,6 +356,8 @@ txn_outcome(void *ctx, uint64_t xid)
 {
 	bool over = xid < horizon;
 
+	if (xid == running && !over)
+		return LSM_XACT_RUNNING;
 	switch (over ? final_outcome(xid, NULL) : outcome_of(xid))
 	{
 		case FINAL_ABORTED:
@@ -359,6 +365,7 @@ txn_outcome(void *ctx, uint64_t xid)
 		case FINAL_COMMITTED:
 			return over ? LSM_XACT_SETTLED : LSM_XACT_COMMITTED;
 		case FINAL_NONE:
+			running = xid;
 			return LSM_XACT_RUNNING;
 		case FINAL_UNKNOWN:
 			break;
