@@ -143,4 +143,46 @@ SELECT docstore.wait_for_view('deep');
 SELECT what, n FROM deep;
 DROP TABLE was;
 SELECT docstore.drop_view('deep');
+
+-- What a view does not see of a document costs it nothing but the map.
+TRUNCATE orders;
+INSERT INTO orders SELECT 's' || g, jsonb_build_object('k', 'k' || g % 2, 'n', g) FROM generate_series(1, 4) AS g;
+SELECT docstore.create_view('sums', collections => '{orders}',
+	map => $$ SELECT doc->>'k' AS k, 1 AS n, (doc->>'n')::smallint AS small, (doc->>'d')::numeric AS d FROM docs $$,
+	reduce => 'SELECT k, sum(n)::int AS n, sum(small)::smallint AS small, sum(d) AS d FROM results GROUP BY k',
+	finalize => 'SELECT k, n, small, d, d / n AS average FROM results');
+SELECT docstore.wait_for_view('sums');
+SELECT reductions AS before FROM docstore.view_status WHERE name = 'sums' \gset
+UPDATE orders SET doc = doc || '{"unseen": true}';
+SELECT docstore.wait_for_view('sums');
+SELECT reductions - :before AS reductions FROM docstore.view_status WHERE name = 'sums';
+
+-- Sums are changed by what came and went, and are as they would be if they were added up again: null where there is
+-- nothing but nulls, with as many decimals as any of the numbers, and also where some is none.
+SELECT * FROM sums ORDER BY k;
+UPDATE orders SET doc = doc || '{"d": 1.50}' WHERE id IN ('s1', 's2');
+SELECT docstore.wait_for_view('sums');
+SELECT * FROM sums ORDER BY k;
+UPDATE orders SET doc = doc || '{"d": 2.125}' WHERE id = 's3';
+SELECT docstore.wait_for_view('sums');
+SELECT * FROM sums ORDER BY k;
+UPDATE orders SET doc = doc || '{"d": 2}' WHERE id IN ('s2', 's3');
+SELECT docstore.wait_for_view('sums');
+SELECT * FROM sums ORDER BY k;
+UPDATE orders SET doc = doc || '{"d": "NaN"}' WHERE id = 's1';
+UPDATE orders SET doc = doc || '{"k": "k0"}' WHERE id = 's3';
+SELECT docstore.wait_for_view('sums');
+SELECT * FROM sums ORDER BY k;
+UPDATE orders SET doc = doc || '{"d": 0.5}' WHERE id = 's1';
+UPDATE orders SET doc = doc - 'd' WHERE id IN ('s2', 's3');
+SELECT docstore.wait_for_view('sums');
+SELECT * FROM sums ORDER BY k;
+UPDATE orders SET doc = doc || '{"n": 32767}' WHERE id = 's2';
+SELECT docstore.wait_for_view('sums');
+SELECT * FROM sums WHERE k = 'k0';
+UPDATE orders SET doc = doc || '{"n": -32767}' WHERE id = 's3';
+DELETE FROM orders WHERE id = 's1';
+SELECT docstore.wait_for_view('sums');
+SELECT * FROM sums ORDER BY k;
+SELECT docstore.drop_view('sums');
 SELECT docstore.drop_collection('orders');

@@ -21,6 +21,7 @@
 #include "parser/parsetree.h"
 #include "rewrite/rewriteManip.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/ruleutils.h"
 
@@ -406,6 +407,12 @@ view_query_with_job(const char *text, const char *what, const ViewShape *shape, 
 	return pg_get_querydef(query, false);
 }
 
+static bool
+is_own_column(const Node *node, const TargetEntry *entry)
+{
+	return IsA(node, Var) && ((const Var *) node)->varattno == entry->resno;
+}
+
 bool
 view_groups_are_columns(const char *reduce, const ViewShape *shape)
 {
@@ -416,7 +423,80 @@ view_groups_are_columns(const char *reduce, const ViewShape *shape)
 	{
 		TargetEntry *entry = lfirst_node(TargetEntry, lc);
 
-		if (is_group(query, entry) && !(IsA(entry->expr, Var) && ((Var *) entry->expr)->varattno == entry->resno))
+		if (is_group(query, entry) && !is_own_column((Node *) entry->expr, entry))
+			return false;
+	}
+	return true;
+}
+
+/* sum(x) of a column of that type, cast back to it as the sum of integers needs it. */
+static bool
+is_plain_sum(const TargetEntry *entry)
+{
+	static const struct
+	{
+		Oid type;
+		Oid sum;
+		Oid cast; /* the function; InvalidOid: none */
+	} plain[] = {
+		{INT2OID, F_SUM_INT2, F_INT2_INT8},
+		{INT4OID, F_SUM_INT4, F_INT4_INT8},
+		{INT8OID, F_SUM_INT8, F_INT8_NUMERIC},
+		{NUMERICOID, F_SUM_NUMERIC, InvalidOid},
+	};
+	Node *node = (Node *) entry->expr;
+	Oid cast = InvalidOid;
+	const Aggref *sum;
+
+	if (IsA(node, FuncExpr) && list_length(((FuncExpr *) node)->args) == 1)
+	{
+		cast = ((FuncExpr *) node)->funcid;
+		node = linitial(((FuncExpr *) node)->args);
+	}
+	if (!IsA(node, Aggref))
+		return false;
+	sum = (Aggref *) node;
+	if (sum->aggfilter != NULL || list_length(sum->args) != 1)
+		return false;
+	if (!is_own_column((Node *) linitial_node(TargetEntry, sum->args)->expr, entry))
+		return false;
+	for (int i = 0; i < lengthof(plain); i++)
+		if (exprType((Node *) entry->expr) == plain[i].type && sum->aggfnoid == plain[i].sum && cast == plain[i].cast)
+			return true;
+	return false;
+}
+
+/* Values that are equal are the same bytes. */
+static bool
+is_exact(Oid type)
+{
+	switch (view_key_kind(type))
+	{
+		case VIEW_KEY_BOOL:
+		case VIEW_KEY_INT:
+		case VIEW_KEY_TEXT:
+		case VIEW_KEY_BYTEA:
+		case VIEW_KEY_DATE:
+		case VIEW_KEY_TIME:
+		case VIEW_KEY_TIMESTAMP:
+		case VIEW_KEY_UUID:
+			return true;
+		default:
+			return false;
+	}
+}
+
+bool
+view_reduce_only_sums(const char *reduce, const ViewShape *shape)
+{
+	Query *query = analyze_again(reduce, "reduce", shape, false);
+	ListCell *lc;
+
+	foreach (lc, query->targetList)
+	{
+		TargetEntry *entry = lfirst_node(TargetEntry, lc);
+
+		if (is_group(query, entry) ? !is_own_column((Node *) entry->expr, entry) || !is_exact(exprType((Node *) entry->expr)) : !is_plain_sum(entry))
 			return false;
 	}
 	return true;

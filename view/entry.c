@@ -53,8 +53,8 @@ append_be64(StringInfo buf, uint64 value)
 	appendBinaryStringInfo(buf, (char *) &value, sizeof(value));
 }
 
-static void
-append_varint(StringInfo buf, uint32 value)
+void
+view_entry_append_number(StringInfo buf, uint32 value)
 {
 	while (value >= 0x80)
 	{
@@ -64,8 +64,8 @@ append_varint(StringInfo buf, uint32 value)
 	appendStringInfoCharMacro(buf, (char) value);
 }
 
-static uint32
-take_varint(LsmSlice *rest)
+uint32
+view_entry_take_number(LsmSlice *rest)
 {
 	uint32 result = 0;
 
@@ -153,7 +153,7 @@ append_variable(StringInfo buf, bool packable, Datum datum)
 	else
 	{
 		appendStringInfoCharMacro(buf, '\0');
-		append_varint(buf, len);
+		view_entry_append_number(buf, len);
 	}
 	appendBinaryStringInfo(buf, VARDATA_ANY(value), (int) len);
 	if ((Pointer) value != DatumGetPointer(datum))
@@ -166,7 +166,7 @@ view_entry_value(StringInfo value, const ViewLayout *layout, uint32 id_offset, c
 	int bitmap;
 
 	appendStringInfoChar(value, FORMAT);
-	append_varint(value, id_offset);
+	view_entry_append_number(value, id_offset);
 	bitmap = value->len;
 	for (int i = 0; i < layout->ncolumns; i += 8)
 		appendStringInfoChar(value, '\0');
@@ -194,7 +194,7 @@ take_head(LsmSlice *rest)
 	if (rest->len < 2 || (rest->data[0] != FORMAT && rest->data[0] != FORMAT_ERROR))
 		damaged("unknown format");
 	(void) take(rest, 1);
-	return take_varint(rest);
+	return view_entry_take_number(rest);
 }
 
 static Datum
@@ -209,7 +209,7 @@ take_variable(LsmSlice *rest, bool wanted)
 		(void) take(rest, VARSIZE_SHORT(start) - VARHDRSZ_SHORT);
 		return PointerGetDatum(start);
 	}
-	len = take_varint(rest);
+	len = view_entry_take_number(rest);
 	start = take(rest, len);
 	if (!wanted)
 		return (Datum) 0;
@@ -258,7 +258,7 @@ void
 view_entry_error(StringInfo value, uint32 count, const ErrorData *error)
 {
 	appendStringInfoChar(value, FORMAT_ERROR);
-	append_varint(value, count);
+	view_entry_append_number(value, count);
 	appendBinaryStringInfo(value, unpack_sql_state(error->sqlerrcode), SQLSTATE_BYTES);
 	appendStringInfoString(value, error->message);
 }
@@ -268,7 +268,7 @@ view_entry_error_copy(StringInfo value, uint32 count, LsmSlice error)
 {
 	(void) take_head(&error);
 	appendStringInfoChar(value, FORMAT_ERROR);
-	append_varint(value, count);
+	view_entry_append_number(value, count);
 	appendBinaryStringInfo(value, error.data, (int) error.len);
 }
 
@@ -307,7 +307,7 @@ throw_error(LsmSlice value)
 			 errcontext("reduce of a view")));
 }
 
-void
+LsmSlice
 view_entry_read(const ViewLayout *layout, LsmSlice value, const bool *wanted, Datum *values, bool *nulls)
 {
 	LsmSlice rest = value;
@@ -351,6 +351,21 @@ view_entry_read(const ViewLayout *layout, LsmSlice value, const bool *wanted, Da
 			}
 		}
 	}
+	return rest;
+}
+
+LsmSlice
+view_entry_behind(const ViewLayout *layout, LsmSlice value)
+{
+	Datum *values = palloc(layout->ncolumns * sizeof(Datum));
+	bool *nulls = palloc(layout->ncolumns * sizeof(bool));
+	bool *wanted = palloc0(layout->ncolumns * sizeof(bool));
+	LsmSlice rest = view_entry_read(layout, value, wanted, values, nulls);
+
+	pfree(values);
+	pfree(nulls);
+	pfree(wanted);
+	return rest;
 }
 
 text *
@@ -379,18 +394,18 @@ view_back_key(StringInfo key, uint64 view, uint64 collection, LsmSlice id)
 }
 
 void
-view_back_append(StringInfo value, LsmSlice key)
+view_back_append(StringInfo list, LsmSlice bytes)
 {
-	append_varint(value, (uint32) key.len);
-	appendBinaryStringInfo(value, key.data, (int) key.len);
+	view_entry_append_number(list, (uint32) bytes.len);
+	appendBinaryStringInfo(list, bytes.data, (int) bytes.len);
 }
 
 bool
-view_back_next(LsmSlice *rest, LsmSlice *key)
+view_back_next(LsmSlice *rest, LsmSlice *bytes)
 {
 	if (rest->len == 0)
 		return false;
-	key->len = take_varint(rest);
-	key->data = take(rest, key->len);
+	bytes->len = view_entry_take_number(rest);
+	bytes->data = take(rest, bytes->len);
 	return true;
 }

@@ -22,10 +22,13 @@
  *
  * A result, key 'v', and a partial result, key 'p' (tree.h), have the same form of value, but in place of the id's offset the number of rows
  * below; or, where the reduce fails, format 2, varint32 number of rows, 5 bytes SQLSTATE, and the error's message.
+ * Of a reduce that only sums there is more behind the columns: what it takes to change the sums (sums.h), and, of a result with a
+ * finalize, before that everything that the finalize was made of, as a value of its own.
  *
  * The back-index: key 'b', database, storage id of the view, storage id of the
  * collection as above, the document's id; value: for each row that the
- * document has, varint32 length and the bytes of its key behind the prefix.
+ * document has, varint32 length and the bytes of its key behind the prefix; of a view with a reduce the same of the row's value
+ * then, so that what a document gave to its groups is known without looking at its rows.
  * Documents without rows have none.
  */
 #ifndef DOCSTORE_ENTRY_H
@@ -60,9 +63,12 @@ extern void view_entry_value(StringInfo value, const ViewLayout *layout, uint32 
 
 /*
  * A stored row's columns: values[i] for those in wanted (NULL: all).  They
- * borrow from value and the current context.  Throws ERRCODE_DATA_CORRUPTED, or the error that the value is.
+ * borrow from value and the current context.  Returns what comes behind them.  Throws ERRCODE_DATA_CORRUPTED, or the error that the
+ * value is.
  */
-extern void view_entry_read(const ViewLayout *layout, LsmSlice value, const bool *wanted, Datum *values, bool *nulls);
+extern LsmSlice view_entry_read(const ViewLayout *layout, LsmSlice value, const bool *wanted, Datum *values, bool *nulls);
+/* What comes behind them alone. */
+extern LsmSlice view_entry_behind(const ViewLayout *layout, LsmSlice value);
 /* Of a row of a view with a reduce, whose key (behind the prefix) is that of a document: its group and hash. */
 extern LsmSlice view_entry_group(LsmSlice key, size_t id_len, uint32 *hash);
 /* The same, with the row's value at hand. */
@@ -75,13 +81,16 @@ extern void view_entry_error_copy(StringInfo value, uint32 count, LsmSlice error
 extern bool view_entry_is_error(LsmSlice value);
 extern int view_entry_sqlstate(LsmSlice error);
 extern LsmSlice view_entry_message(LsmSlice error);
+/* A number as values have it, and off the front. */
+extern void view_entry_append_number(StringInfo value, uint32 number);
+extern uint32 view_entry_take_number(LsmSlice *rest);
 /* The id in a row's key (with prefix). */
 extern text *view_entry_id(LsmSlice key, LsmSlice value);
 
 /* The back-index's key of a document, complete. */
 extern void view_back_key(StringInfo key, uint64 view, uint64 collection, LsmSlice id);
-extern void view_back_append(StringInfo value, LsmSlice key);
-/* Takes the next key off the front; false at the end.  Throws ERRCODE_DATA_CORRUPTED. */
-extern bool view_back_next(LsmSlice *rest, LsmSlice *key);
+extern void view_back_append(StringInfo list, LsmSlice bytes);
+/* Takes the next key or value off the front; false at the end.  Throws ERRCODE_DATA_CORRUPTED. */
+extern bool view_back_next(LsmSlice *rest, LsmSlice *bytes);
 
 #endif

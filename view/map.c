@@ -75,6 +75,7 @@ receive(TupleTableSlot *slot, DestReceiver *self)
 	row->key = lsm_slice(data, receiver->key.len);
 	row->value = lsm_slice(data + receiver->key.len, receiver->value.len);
 	row->next = NULL;
+	row->stored = false;
 	if (doc->last != NULL)
 		doc->last->next = row;
 	else

@@ -16,6 +16,7 @@ typedef struct ViewRow
 	struct ViewRow *next;
 	LsmSlice key; /* behind the prefix */
 	LsmSlice value;
+	bool stored; /* it is there already, just like this */
 } ViewRow;
 
 /* A map made ready, for as long as the process lives or until view_map_free. */

@@ -46,6 +46,8 @@ struct ViewReduce
 	ReduceQuery reduce;
 	ReduceQuery nothing;
 	ReduceQuery finalize; /* text NULL: none */
+	bool analyzed;
+	ViewSums *sums; /* NULL: it does not only sum */
 };
 
 typedef struct Receiver
@@ -98,6 +100,12 @@ view_reduce_free(ViewReduce *reduce)
 	MemoryContextDelete(reduce->context);
 }
 
+ViewSums *
+view_reduce_sums(const ViewReduce *reduce)
+{
+	return reduce->sums;
+}
+
 /* ---- results ---- */
 
 /* A group that is another one when it is reduced again belongs nowhere. */
@@ -144,6 +152,8 @@ receive(TupleTableSlot *slot, DestReceiver *self)
 	old = MemoryContextSwitchTo(receiver->result);
 	initStringInfo(&job->result);
 	view_entry_value(&job->result, query->layout, job->count, slot->tts_values, slot->tts_isnull);
+	if (query->group)
+		appendBinaryStringInfo(&job->result, job->tail.data, (int) job->tail.len);
 	MemoryContextSwitchTo(old);
 	return true;
 }
@@ -171,8 +181,9 @@ receiver_nothing(DestReceiver *self)
 /* ---- running ---- */
 
 static Tuplestorestate *
-make_input(const ViewReduce *reduce, const ReduceQuery *query, const ViewJob *jobs, int first, int n)
+make_input(const ViewReduce *reduce, const ReduceQuery *query, ViewJob *jobs, int first, int n, MemoryContext result)
 {
+	ViewSums *sums = query->group ? reduce->sums : NULL;
 	TupleDesc desc = query->with_job ? reduce->input_job : reduce->input;
 	Tuplestorestate *input = tuplestore_begin_heap(false, false, WORK_MEM_KB);
 	MemoryContext temp = AllocSetContextCreate(CurrentMemoryContext, "docstore reduce input", ALLOCSET_DEFAULT_SIZES);
@@ -182,12 +193,25 @@ make_input(const ViewReduce *reduce, const ReduceQuery *query, const ViewJob *jo
 
 	for (int i = first; i < first + n; i++)
 	{
+		if (sums != NULL)
+			view_sums_begin(sums);
 		for (int j = 0; j < jobs[i].ninputs; j++)
 		{
-			view_entry_read(reduce->layout, jobs[i].inputs[j], NULL, values, nulls);
+			LsmSlice rest = view_entry_read(reduce->layout, jobs[i].inputs[j], NULL, values, nulls);
+
+			if (sums != NULL)
+				view_sums_count(sums, jobs[i].parts, values, nulls, rest);
 			if (query->with_job)
 				values[desc->natts - 1] = Int32GetDatum(i);
 			tuplestore_putvalues(input, desc, values, nulls);
+		}
+		if (sums != NULL)
+		{
+			LsmSlice tail = view_sums_end(sums);
+			char *copy = MemoryContextAlloc(result, tail.len + 1);
+
+			memcpy(copy, tail.data, tail.len);
+			jobs[i].tail = lsm_slice(copy, tail.len);
 		}
 		MemoryContextReset(temp);
 		CHECK_FOR_INTERRUPTS();
@@ -210,7 +234,15 @@ execute(ViewReduce *reduce, ReduceQuery *query, ViewJob *jobs, int first, int n,
 	view_pin(&pin, reduce->view->owner);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	input = make_input(reduce, query, jobs, first, n);
+	if (!reduce->analyzed)
+	{
+		MemoryContext old = MemoryContextSwitchTo(reduce->context);
+
+		reduce->sums = view_sums_new(reduce->view);
+		MemoryContextSwitchTo(old);
+		reduce->analyzed = true;
+	}
+	input = make_input(reduce, query, jobs, first, n, result);
 	relation.md.name = "results";
 	relation.md.tupdesc = query->with_job ? reduce->input_job : reduce->input;
 	relation.md.enrtype = ENR_NAMED_TUPLESTORE;

@@ -8,6 +8,7 @@
 
 #include "view/catalog.h"
 #include "view/entry.h"
+#include "view/sums.h"
 
 /* A set of rows to be reduced. */
 typedef struct ViewJob
@@ -17,7 +18,9 @@ typedef struct ViewJob
 	int ninputs;
 	LsmSlice group; /* the key that the result must have */
 	uint32 count;   /* of rows below, for the result's value */
+	bool parts;     /* inputs are results of other sets */
 	/* made */
+	LsmSlice tail;         /* of a reduce that only sums: what stands behind the result's columns (sums.h) */
 	StringInfoData result; /* as it is stored; an error in its place if the reduce fails for this set */
 } ViewJob;
 
@@ -25,6 +28,8 @@ typedef struct ViewJob
 typedef struct ViewReduce ViewReduce;
 extern ViewReduce *view_reduce_new(const View *view);
 extern void view_reduce_free(ViewReduce *reduce);
+/* NULL if it does not only sum, or has not run yet.  It stays with the reduce. */
+extern ViewSums *view_reduce_sums(const ViewReduce *reduce);
 
 /*
  * Reduces the sets; results are made in the current context.  Needs an active snapshot.  Returns NULL, or what is wrong with the

@@ -22,5 +22,7 @@ extern TupleDesc view_results_desc(const ViewShape *shape, bool with_job);
 extern char *view_query_with_job(const char *text, const char *what, const ViewShape *shape, bool group);
 /* Are all groups columns just as the map returns them?  Then what a row belongs to can be seen without running the reduce. */
 extern bool view_groups_are_columns(const char *reduce, const ViewShape *shape);
+/* Are they, those that are equal the same bytes, and all others sums of integers or numerics?  Then see sums.h.  The pin must be set. */
+extern bool view_reduce_only_sums(const char *reduce, const ViewShape *shape);
 
 #endif

@@ -2,7 +2,8 @@
  * tree.c - keeps the trees of partial results (tree.h).
  *
  * First every node that changes touch is found, from the roots down; whether one has
- * children is seen from the number of its rows alone, before and now.  Then
+ * children is seen from the number of its rows alone, before and now, and what it
+ * comes to perhaps from what it was.  Then
  * they are computed, from the deepest level up, all groups together, each level
  * from what the one below has written.
  */
@@ -151,37 +152,42 @@ tree_has_children(const Tree *tree, int depth, uint32 count)
 	return depth < MAX_DEPTH && count > (uint32) tree->view->block_rows;
 }
 
-/* The rows below a node; *found: there is such a node, *failed: it is an error. */
-static uint32
-count_before(Tree *tree, LsmSlice group, int depth, uint32 hash, bool *found, bool *failed)
+/* What is stored of a node, until the next one is asked for; data NULL: nothing. */
+static LsmSlice
+stored_before(Tree *tree, LsmSlice group, int depth, uint32 hash)
 {
 	LsmBuf value = {0};
 	LsmVersion version;
 	LsmStatus status;
 	LsmError err;
-	uint32 count = 0;
 
 	node_key(tree, &tree->lower, group, depth, hash);
 	status = lsm_get(tree->writer.db, &tree->read, lsm_slice(tree->lower.data, tree->lower.len), &value, &version, &err);
-	*found = status == LSM_OK;
+	resetStringInfo(&tree->before);
+	/* Into memory that an error lets go of. */
 	if (status == LSM_OK)
-	{
-		char head[16];
-		size_t len = Min(value.len, sizeof(head));
+		appendBinaryStringInfo(&tree->before, value.data, (int) value.len);
+	lsm_buf_free(&value);
+	if (status != LSM_OK && status != LSM_NOT_FOUND)
+		docstore_throw(&err);
+	return status == LSM_OK ? lsm_slice(tree->before.data, tree->before.len) : lsm_slice(NULL, 0);
+}
 
-		/* Into memory that an error lets go of. */
-		memcpy(head, value.data, len);
-		lsm_buf_free(&value);
-		count = view_entry_count(lsm_slice(head, len));
-		*failed = view_entry_is_error(lsm_slice(head, len));
-	}
-	else
-	{
-		lsm_buf_free(&value);
-		if (status != LSM_NOT_FOUND)
-			docstore_throw(&err);
-	}
-	return count;
+/* A node's result by what it was and what came and went, if that can be known. */
+static void
+change_sums(Tree *tree, TreeNode *node, LsmSlice before, const ViewChange *changes, int n)
+{
+	ViewSums *sums = view_reduce_sums(tree->reduce);
+	StringInfoData result;
+
+	if (sums == NULL || node->count == 0 || before.data == NULL || view_entry_is_error(before))
+		return;
+	if (node->depth == 0 && tree->view->finalize != NULL)
+		before = view_entry_behind(tree->finalized, before);
+	initStringInfo(&result);
+	if (before.len > 0 && view_sums_change(sums, before, changes, n, node->count, &result))
+		node->result = tree_copy_slice(lsm_slice(result.data, result.len));
+	pfree(result.data);
 }
 
 /* A node that had no children gets them. */
@@ -256,11 +262,10 @@ touch(Tree *tree, int depth, uint32 hash, const ViewChange *changes, int n)
 {
 	int shift = 32 - BITS * (depth + 1);
 	LsmSlice group = changes[0].group;
-	bool found;
-	bool failed = false;
-	uint32 before = count_before(tree, group, depth, hash, &found, &failed);
-	int64 count = before;
-	bool had = tree_has_children(tree, depth, before);
+	LsmSlice before = stored_before(tree, group, depth, hash);
+	uint32 count_before = before.data == NULL ? 0 : view_entry_count(before);
+	int64 count = count_before;
+	bool had = tree_has_children(tree, depth, count_before);
 	TreeNode *node;
 
 	for (int i = 0; i < n; i++)
@@ -270,8 +275,9 @@ touch(Tree *tree, int depth, uint32 hash, const ViewChange *changes, int n)
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("the number of rows of a group in docstore view \"%s\" is wrong", tree->view->name)));
 	node = tree_add_node(tree, group, depth, hash, (uint32) count);
-	node->existed = found;
-	node->failed = failed;
+	node->existed = before.data != NULL;
+	node->failed = node->existed && view_entry_is_error(before);
+	change_sums(tree, node, before, changes, n);
 	if (!tree_has_children(tree, depth, (uint32) count))
 	{
 		if (had)
@@ -308,7 +314,7 @@ add_input(ViewJob *job, int *max, LsmSlice value)
 	return value.len + sizeof(LsmSlice);
 }
 
-/* What a node is made of; into job->result if that is an error. */
+/* What a node is made of; into job->result if that is an error, or its result is known. */
 static Size
 read_inputs(Tree *tree, const TreeNode *node, ViewJob *job)
 {
@@ -319,6 +325,13 @@ read_inputs(Tree *tree, const TreeNode *node, ViewJob *job)
 
 	job->group = node->group;
 	job->count = node->count;
+	job->parts = children;
+	if (node->result.data != NULL)
+	{
+		initStringInfo(&job->result);
+		appendBinaryStringInfo(&job->result, node->result.data, (int) node->result.len);
+		return node->result.len;
+	}
 	if (node->rows != NULL)
 	{
 		job->inputs = node->rows;
@@ -474,7 +487,12 @@ finalize(Tree *tree, ViewJob *jobs, int n)
 	}
 	fault = view_finalize_run(tree->reduce, last, m);
 	for (int i = 0; i < m && fault == NULL; i++)
+	{
+		/* Behind it, what later changes begin with. */
+		if (view_reduce_sums(tree->reduce) != NULL && !view_entry_is_error(lsm_slice(last[i].result.data, last[i].result.len)))
+			appendBinaryStringInfo(&last[i].result, last[i].inputs[0].data, (int) last[i].inputs[0].len);
 		jobs[of[i]].result = last[i].result;
+	}
 	return fault;
 }
 
@@ -486,7 +504,7 @@ run_chunk(Tree *tree, TreeNode **nodes, ViewJob *jobs, int n)
 	ErrorData *fault = NULL;
 	int m = 0;
 
-	/* A part that failed fails the whole. */
+	/* Some are known: sums, and that a part that failed fails the whole. */
 	for (int i = 0; i < n; i++)
 		if (jobs[i].result.data == NULL && jobs[i].ninputs > 0)
 		{
@@ -592,6 +610,9 @@ tree_init(Tree *tree, const View *view, ViewReduce *reduce, Snapshot snapshot, V
 	view_writer_begin(&tree->writer, tree->view);
 	initStringInfo(&tree->lower);
 	initStringInfo(&tree->upper);
+	initStringInfo(&tree->before);
+	if (view->finalize != NULL)
+		tree->finalized = view_layout(view->shape);
 }
 
 static int

@@ -7,7 +7,8 @@
  * same d times 4 bits; one with more than block_rows rows has 16 children, and its
  * partial result is the reduce of theirs; the others are reduced from their rows.  So the shape of
  * a tree depends on nothing but the rows that are there, and a row that comes, goes or
- * changes costs one node a level.  The root is the group's result.
+ * changes costs one node a level.  The root is the group's result.  Where a reduce only sums, a node is changed by what
+ * came and went below it (sums.h), and nothing else of the group is read.
  *
  * Keys behind the prefix: result, kind 'v': the group; partial result of a
  * node below the root, kind 'p': group, depth 1 byte, hash 4 bytes big-endian,

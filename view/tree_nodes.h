@@ -24,6 +24,7 @@ typedef struct TreeNode
 	bool failed;  /* ... that was an error */
 	/* of a build: its rows, which were just read */
 	LsmSlice *rows;
+	LsmSlice result; /* what the reduce would make of it, if that is known already */
 } TreeNode;
 
 /* Those of one transaction, of all groups together; freed with the memory context that it was made in. */
@@ -43,6 +44,8 @@ typedef struct Tree
 	int deepest;
 	StringInfoData lower;
 	StringInfoData upper;
+	StringInfoData before;
+	ViewLayout *finalized; /* of results; NULL: there is no finalize */
 } Tree;
 
 extern void tree_init(Tree *tree, const View *view, ViewReduce *reduce, Snapshot snapshot, ViewProgress *progress);

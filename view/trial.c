@@ -285,6 +285,7 @@ try_groups(const View *view, ViewReduce *reduce, const Row *rows, int nrows)
 			failed |= has_failed(results[j]);
 		again[i].group = whole[i].group;
 		again[i].inputs = &results[first[i]];
+		again[i].parts = true;
 		/* A group that fails will fail; the others say what the reduce is worth. */
 		again[i].ninputs = failed ? 0 : first[i + 1] - first[i];
 	}

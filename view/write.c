@@ -80,7 +80,7 @@ set_prefix(StringInfo key, const View *view)
 
 /* A row of a group came, went, or (both) changed. */
 static void
-note_change(ViewChanges *changes, LsmSlice key, size_t id_len, int delta)
+note_change(ViewChanges *changes, LsmSlice key, size_t id_len, int delta, LsmSlice value)
 {
 	ViewChange *change;
 	char *copy;
@@ -96,9 +96,11 @@ note_change(ViewChanges *changes, LsmSlice key, size_t id_len, int delta)
 	change = &changes->array[changes->n++];
 	change->group = view_entry_group(key, id_len, &change->hash);
 	change->delta = delta;
-	copy = palloc(change->group.len + 1);
+	copy = palloc(change->group.len + value.len + 1);
 	memcpy(copy, change->group.data, change->group.len);
+	memcpy(copy + change->group.len, value.data, value.len);
 	change->group.data = copy;
+	change->value = lsm_slice(copy + change->group.len, value.len);
 }
 
 /*
@@ -108,7 +110,7 @@ note_change(ViewChanges *changes, LsmSlice key, size_t id_len, int delta)
  * too many does no harm, since they are written later.
  */
 static int64
-delete_rows(ViewWriter *writer, const View *view, LsmSlice list, const ViewRow *kept, size_t id_len, ViewChanges *changes)
+delete_rows(ViewWriter *writer, const View *view, LsmSlice list, ViewRow *kept, size_t id_len, ViewChanges *changes)
 {
 	StringInfoData key;
 	LsmSlice behind;
@@ -117,17 +119,24 @@ delete_rows(ViewWriter *writer, const View *view, LsmSlice list, const ViewRow *
 	initStringInfo(&key);
 	while (view_back_next(&list, &behind))
 	{
-		const ViewRow *row = kept;
+		LsmSlice value = {NULL, 0};
+		ViewRow *row = kept;
 
 		n++;
-		note_change(changes, behind, id_len, -1);
+		if (view->reduce != NULL)
+			(void) view_back_next(&list, &value);
 		for (int i = 0; i < LOOK_AHEAD && row != NULL && lsm_slice_compare(row->key, behind) != 0; i++)
 			row = row->next;
 		if (row != NULL && lsm_slice_compare(row->key, behind) == 0)
 		{
 			kept = row->next;
+			/* What stays as it is changes nothing above it. */
+			row->stored = view->reduce != NULL && lsm_slice_compare(row->value, value) == 0;
+			if (!row->stored)
+				note_change(changes, behind, id_len, -1, value);
 			continue;
 		}
+		note_change(changes, behind, id_len, -1, value);
 		set_prefix(&key, view);
 		appendBinaryStringInfo(&key, behind.data, (int) behind.len);
 		view_writer_put(writer, lsm_slice(key.data, key.len), NULL);
@@ -143,6 +152,7 @@ write_document(ViewWriter *writer, const View *view, const ViewDocument *doc, co
 {
 	LsmSlice id = lsm_slice(VARDATA_ANY(doc->id), VARSIZE_ANY_EXHDR(doc->id));
 	StringInfoData back;
+	StringInfoData was;
 	StringInfoData list;
 	LsmBuf found = {0};
 	LsmVersion version;
@@ -150,37 +160,38 @@ write_document(ViewWriter *writer, const View *view, const ViewDocument *doc, co
 	LsmError err;
 
 	initStringInfo(&back);
+	initStringInfo(&was);
 	initStringInfo(&list);
 	view_back_key(&back, view->storage, doc->storage, id);
 	status = read == NULL ? LSM_NOT_FOUND : lsm_get(writer->db, read, lsm_slice(back.data, back.len), &found, &version, &err);
-	if (status != LSM_OK && status != LSM_NOT_FOUND)
-	{
-		lsm_buf_free(&found);
-		docstore_throw(&err);
-	}
+	/* Into memory that an error lets go of. */
 	if (status == LSM_OK)
-	{
-		/* Into memory that an error lets go of. */
-		appendBinaryStringInfo(&list, found.data, (int) found.len);
-		lsm_buf_free(&found);
-		*rows -= delete_rows(writer, view, lsm_slice(list.data, list.len), doc->rows, id.len, changes);
-		resetStringInfo(&list);
-	}
+		appendBinaryStringInfo(&was, found.data, (int) found.len);
+	lsm_buf_free(&found);
+	if (status != LSM_OK && status != LSM_NOT_FOUND)
+		docstore_throw(&err);
+	if (status == LSM_OK)
+		*rows -= delete_rows(writer, view, lsm_slice(was.data, was.len), doc->rows, id.len, changes);
 	for (const ViewRow *row = doc->rows; row != NULL; row = row->next)
 	{
 		view_back_append(&list, row->key);
-		note_change(changes, row->key, id.len, 1);
+		if (view->reduce != NULL)
+			view_back_append(&list, row->value);
+		if (!row->stored)
+			note_change(changes, row->key, id.len, 1, row->value);
 		*rows += 1;
 	}
 	if (doc->rows != NULL)
 	{
 		LsmSlice value = lsm_slice(list.data, list.len);
 
-		view_writer_put(writer, lsm_slice(back.data, back.len), &value);
+		if (status != LSM_OK || lsm_slice_compare(lsm_slice(was.data, was.len), value) != 0)
+			view_writer_put(writer, lsm_slice(back.data, back.len), &value);
 	}
 	else if (status == LSM_OK)
 		view_writer_put(writer, lsm_slice(back.data, back.len), NULL);
 	pfree(back.data);
+	pfree(was.data);
 	pfree(list.data);
 }
 
@@ -203,7 +214,8 @@ write_rows(ViewWriter *writer, const View *view, const ViewDocument *docs, int n
 	count = 0;
 	for (int i = 0; i < n; i++)
 		for (const ViewRow *row = docs[i].rows; row != NULL; row = row->next)
-			rows[count++] = row;
+			if (!row->stored)
+				rows[count++] = row;
 	qsort(rows, count, sizeof(ViewRow *), by_key);
 	initStringInfo(&key);
 	for (size_t i = 0; i < count; i++)

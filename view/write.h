@@ -15,7 +15,8 @@ typedef struct ViewChange
 {
 	LsmSlice group; /* the columns of its group, encoded */
 	uint32 hash;
-	int delta; /* 1 or -1 */
+	int delta;      /* 1 or -1 */
+	LsmSlice value; /* the row's */
 } ViewChange;
 
 /* Grows in the memory context that is current. */
