@@ -96,6 +96,11 @@ docstore_wait_for_replication(PG_FUNCTION_ARGS)
 		MemoryContext old = MemoryContextSwitchTo(temp);
 		bool done = is_done(name, target);
 
+		if (!done && poll_ms == POLL_MAX_MS && docstore_worker_waits_for_me(DOCSTORE_REPLICATOR))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_TRANSACTION_STATE),
+					 errmsg("cannot wait for replication \"%s\" in a transaction for whose locks the replicator waits", name),
+					 errhint("Commit first.")));
 		MemoryContextSwitchTo(old);
 		if (done)
 			break;

@@ -8,7 +8,13 @@
  */
 #include "postgres.h"
 
+#include "miscadmin.h"
 #include "pgstat.h"
+#include "storage/proc.h"
+#include "storage/procarray.h"
+#include "utils/array.h"
+#include "utils/fmgrprotos.h"
+#include "utils/wait_event.h"
 
 #include "store/shmem.h"
 #include "store/workers.h"
@@ -130,6 +136,45 @@ docstore_release_workers(Oid database)
 	if (list()->launcher != NULL)
 		SetLatch(list()->launcher);
 	SpinLockRelease(&list()->mutex);
+}
+
+/* Likewise of any process; cheap if it waits for no lock. */
+static bool
+waits_for_me(int pid)
+{
+	List *pids = list_make1_int(pid);
+	PGPROC *proc = BackendPidGetProc(pid);
+	ListCell *lc;
+
+	if (proc == NULL || (proc->wait_event_info & 0xFF000000) != PG_WAIT_LOCK)
+		return false;
+	foreach (lc, pids)
+	{
+		ArrayType *array = DatumGetArrayTypeP(DirectFunctionCall1(pg_blocking_pids, Int32GetDatum(lfirst_int(lc))));
+		const int32 *blockers = (const int32 *) ARR_DATA_PTR(array);
+
+		for (int i = 0; i < ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array)); i++)
+		{
+			if (blockers[i] == MyProcPid)
+				return true;
+			pids = list_append_unique_int(pids, blockers[i]);
+		}
+	}
+	return false;
+}
+
+bool
+docstore_worker_waits_for_me(DocstoreWorkerKind kind)
+{
+	int pid = 0;
+	int i;
+
+	SpinLockAcquire(&list()->mutex);
+	i = slot_of(MyDatabaseId, false);
+	if (i >= 0 && list()->slots[i].workers[kind].latch != NULL)
+		pid = list()->slots[i].workers[kind].latch->owner_pid;
+	SpinLockRelease(&list()->mutex);
+	return pid != 0 && waits_for_me(pid);
 }
 
 void

@@ -48,6 +48,8 @@ extern void docstore_want_worker(DocstoreWorkerKind kind, Oid database);
 /* No worker may run until the hold is released; true when none does.  Those that run are told to end. */
 extern bool docstore_hold_workers(Oid database, bool first);
 extern void docstore_release_workers(Oid database);
+/* Does this database's worker wait for a lock that this session holds, or for somebody who does? */
+extern bool docstore_worker_waits_for_me(DocstoreWorkerKind kind);
 
 /* ---- the launcher ---- */
 

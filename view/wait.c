@@ -153,6 +153,13 @@ view_wait(const char *name, TimestampTz until, bool replaced)
 					 !progress.built       ? errdetail("It is being built; %lld documents are done.", (long long) progress.documents)
 					 : replacement != NULL ? errdetail("Its new definition is being built; %lld documents are done.", (long long) next.documents)
 										   : errdetail("It is at position %llu, waited was for %llu.", (unsigned long long) progress.position, (unsigned long long) target)));
+		MemoryContextSwitchTo(temp);
+		if (poll_ms == POLL_MAX_MS && docstore_worker_waits_for_me(DOCSTORE_INDEXER))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_TRANSACTION_STATE),
+					 errmsg("cannot wait for docstore view \"%s\" in a transaction for whose locks the indexer waits", name),
+					 errhint("Commit first.")));
+		MemoryContextSwitchTo(context);
 		MemoryContextReset(temp);
 		docstore_want_worker(DOCSTORE_INDEXER, MyDatabaseId);
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, poll_ms, PG_WAIT_EXTENSION);
