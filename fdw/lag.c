@@ -23,7 +23,7 @@
 
 PG_FUNCTION_INFO_V1(docstore_consumer_lag);
 
-/* Counts; *since is when the oldest document was written, unless *unknown, as it is of rows of views. */
+/* Counts; *since is when the oldest document, or row of a view, was written, unless *unknown: deletions of documents do not say. */
 static int64
 count_changes(const uint64 *storages, int n, const DocConsumer *consumer, Snapshot snapshot, TimestampTz *since, bool *unknown)
 {
@@ -37,9 +37,12 @@ count_changes(const uint64 *storages, int n, const DocConsumer *consumer, Snapsh
 		LsmSlice body;
 
 		count++;
-		if (change.value.len == 0 || !*unknown || consumer->of_view)
+		if (!*unknown || (change.value.len == 0 && !consumer->of_view))
 			continue;
-		document_decode(change.value, since, &body);
+		if (consumer->of_view)
+			*since = change.written;
+		else
+			document_decode(change.value, since, &body);
 		*unknown = false;
 	}
 	docstore_feed_close(feed);

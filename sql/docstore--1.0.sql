@@ -151,7 +151,7 @@ SELECT c.name,
 	ARRAY(SELECT l.collection FROM docstore.consumer_collection AS l
 		  WHERE l.kind = c.kind AND l.consumer = c.name ORDER BY l.collection) AS collections,
 	b.changes AS changes_behind,                   -- at most 10000 are counted
-	clock_timestamp() - b.since AS time_behind,    -- of the first document that it has not seen
+	clock_timestamp() - b.since AS time_behind,    -- of the first document, or row of a view, that it has not seen
 	c.rate * exp(extract(epoch FROM c.advanced - clock_timestamp())::double precision / 60) AS etags_per_second, -- of the whole store
 	b.bytes AS estimated_bytes,                    -- on disk, of the changes that it has not passed
 	c.view                                         -- that a replication reads instead of collections

@@ -55,7 +55,9 @@
 #include "storage/proc.h"
 #include "storage/shmem.h"
 #include "tcop/utility.h"
+#include "utils/timestamp.h"
 
+#include "engine/coding.h"
 #include "store/compat.h"
 #include "store/feed.h"
 #include "store/txn.h"
@@ -409,7 +411,7 @@ void
 docstore_feed_add_entry(LsmBatch *batch, Oid database, uint64 storage, uint32 of, const LsmStamp *stamp, uint8 flags,
 						LsmSlice id)
 {
-	char value[LSM_STAMP_MAX_SIZE + 1 + DOCSTORE_MAX_CHANGED];
+	char value[LSM_STAMP_MAX_SIZE + 1 + sizeof(uint64) + DOCSTORE_MAX_CHANGED];
 	char prefix[DOCSTORE_KEY_PREFIX];
 	LsmStamp copy = *stamp;
 	size_t len;
@@ -418,6 +420,11 @@ docstore_feed_add_entry(LsmBatch *batch, Oid database, uint64 storage, uint32 of
 	copy.flags &= LSM_STAMP_XACT;
 	len = lsm_stamp_encode(value, &copy);
 	value[len++] = (char) flags;
+	if (flags & DOCSTORE_CHANGE_OF_VIEW)
+	{
+		lsm_put_fixed64(value + len, (uint64) GetCurrentTimestamp());
+		len += sizeof(uint64);
+	}
 	memcpy(value + len, id.data, id.len);
 	if (!lsm_batch_put_numbered(batch, lsm_slice(prefix, sizeof(prefix)), of, lsm_slice(value, len + id.len)))
 		no_memory();
@@ -446,7 +453,7 @@ docstore_feed_add(LsmBatch *batch)
 	if (!lsm_batch_reader_init(&reader, lsm_buf_slice(&batch->rep)))
 		return;
 	while (lsm_batch_next(&reader, NULL) == LSM_OK)
-		need += LSM_BATCH_HEADER + 16 + LSM_STAMP_MAX_SIZE + 1 + sizeof(uint64) + reader.key.len;
+		need += LSM_BATCH_HEADER + 16 + LSM_STAMP_MAX_SIZE + 1 + 2 * sizeof(uint64) + reader.key.len;
 	if (!lsm_buf_reserve(&batch->rep, need))
 		no_memory();
 

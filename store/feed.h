@@ -6,12 +6,13 @@
  * same batch, one entry:
  *
  *     key    'c' | database | storage id | etag, 8 bytes big-endian
- *     value  stamp | flags 1 byte (DOCSTORE_CHANGE_...) | id
+ *     value  stamp | flags 1 byte (DOCSTORE_CHANGE_...) | time, 8 bytes, if it is of a view | id
  *
  * An entry is a version of its writer's transaction: visible when the document is.
  *
  * A view that a replication reads has such changes, too: of its rows, under the storage id
- * of its results, with what stands behind the prefix of a row's key for the id.
+ * of its results, with what stands behind the prefix of a row's key for the id, and the time,
+ * which documents have in themselves.
  *
  * A consumer's round, in this order (feed.c has the proof that nothing is
  * skipped, whatever commits late):
@@ -43,6 +44,7 @@
 
 #include "postgres.h"
 
+#include "datatype/timestamp.h"
 #include "utils/snapshot.h"
 
 #include "store/store.h"
@@ -96,11 +98,12 @@ extern uint64 docstore_feed_last_etag(void);
 typedef struct DocstoreChange
 {
 	uint64 etag;
-	int source;     /* which of the storages */
-	bool deleted;   /* the document is gone */
-	bool truncated; /* all that the collection held before is gone; no id */
-	LsmSlice id;    /* borrowed until the next call, as is value */
-	LsmSlice value; /* the document (fdw/document.h: document_decode) or row (view/entry.h) as stored; empty if deleted or truncated */
+	int source;          /* which of the storages */
+	bool deleted;        /* the document is gone */
+	bool truncated;      /* all that the collection held before is gone; no id */
+	TimestampTz written; /* of a view's row: when; of documents 0 */
+	LsmSlice id;         /* borrowed until the next call, as is value */
+	LsmSlice value;      /* the document (fdw/document.h: document_decode) or row (view/entry.h) as stored; empty if deleted or truncated */
 } DocstoreChange;
 
 typedef struct DocstoreFeed DocstoreFeed;

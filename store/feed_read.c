@@ -15,6 +15,7 @@
 #include "miscadmin.h"
 #include "port/pg_bswap.h"
 
+#include "engine/coding.h"
 #include "store/feed.h"
 #include "store/txn.h"
 
@@ -26,6 +27,7 @@ typedef struct Source
 	/* the entry it stands on */
 	uint64 etag;
 	uint8 flags;
+	TimestampTz written;
 	uint16 id_len;
 	char key[DOCSTORE_KEY_PREFIX + DOCSTORE_MAX_CHANGED]; /* of the document or row; all of the prefix but the kind is set once */
 } Source;
@@ -118,18 +120,30 @@ move_on(Source *source)
 	source->started = true;
 	if (scan->valid)
 	{
+		LsmSlice value = scan->value;
 		uint64 number;
 
-		if (scan->key.len != DOCSTORE_CHANGE_KEY || scan->value.len < 1 || scan->value.len > 1 + DOCSTORE_MAX_CHANGED)
+		if (scan->key.len != DOCSTORE_CHANGE_KEY || value.len < 1)
 			damaged(scan);
 		memcpy(&number, scan->key.data + DOCSTORE_KEY_PREFIX, sizeof(number));
 		source->etag = pg_ntoh64(number);
-		source->flags = (uint8) scan->value.data[0];
+		source->flags = (uint8) value.data[0];
 		if ((source->flags & ~(DOCSTORE_CHANGE_DELETED | DOCSTORE_CHANGE_TRUNCATED | DOCSTORE_CHANGE_OF_VIEW)) != 0)
 			damaged(scan);
 		source->key[0] = (source->flags & DOCSTORE_CHANGE_OF_VIEW) ? DOCSTORE_KEY_VIEW : DOCSTORE_KEY_DOCUMENT;
-		source->id_len = (uint16) (scan->value.len - 1);
-		memcpy(source->key + DOCSTORE_KEY_PREFIX, scan->value.data + 1, source->id_len);
+		value = lsm_slice(value.data + 1, value.len - 1);
+		source->written = 0;
+		if (source->flags & DOCSTORE_CHANGE_OF_VIEW)
+		{
+			if (value.len < sizeof(uint64))
+				damaged(scan);
+			source->written = (TimestampTz) lsm_get_fixed64(value.data);
+			value = lsm_slice(value.data + sizeof(uint64), value.len - sizeof(uint64));
+		}
+		if (value.len > DOCSTORE_MAX_CHANGED)
+			damaged(scan);
+		source->id_len = (uint16) value.len;
+		memcpy(source->key + DOCSTORE_KEY_PREFIX, value.data, value.len);
 		lsm_scan_release(scan);
 	}
 	else
@@ -203,6 +217,7 @@ docstore_feed_next(DocstoreFeed *feed, DocstoreChange *change)
 		change->source = (int) (source - feed->sources);
 		change->deleted = (source->flags & DOCSTORE_CHANGE_DELETED) != 0;
 		change->truncated = (source->flags & DOCSTORE_CHANGE_TRUNCATED) != 0;
+		change->written = source->written;
 		change->id = lsm_slice(source->key + DOCSTORE_KEY_PREFIX, source->id_len);
 		change->value = change->deleted || change->truncated ? lsm_slice("", 0) : lsm_buf_slice(&feed->value);
 		return true;

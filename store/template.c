@@ -212,7 +212,7 @@ copy_change(Copy *copy)
 	LsmStamp stamp = docstore_stamp(0, GetCurrentCommandId(true));
 	LsmSlice value = copy->scan->value;
 
-	if (value.len < 1 || value.len > 1 + DOCSTORE_MAX_CHANGED)
+	if (value.len < 1 || value.len > 1 + sizeof(uint64) + DOCSTORE_MAX_CHANGED)
 		ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("an entry of the change feed has an unknown format")));
 	/* Rows of views are not copied: views are built anew, and who reads them begins anew. */
 	if (value.data[0] != 0 && (value.data[0] & DOCSTORE_CHANGE_OF_VIEW) == 0)
