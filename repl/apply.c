@@ -22,12 +22,15 @@
 #include "utils/memutils.h"
 #include "utils/plancache.h"
 
+#include "engine/status.h"
 #include "repl/target.h"
 #include "store/stop.h"
 #include "view/pin.h"
 
 /* New rows of a batch that are held in memory before they go to a file. */
 #define ROWS_KB 16384
+/* With fewer documents each is searched for at once. */
+#define MANY_DOCUMENTS 50
 
 typedef struct Plans
 {
@@ -239,19 +242,43 @@ run_step(ReplApply *apply, int table, ReplStep step, Datum ids, const char *coll
 	return SPI_processed;
 }
 
-/* The ids of a collection's documents, as text[]; 0 if there are none, unless always. */
+static int
+compare_ids(const text *a, const text *b)
+{
+	return lsm_slice_compare(lsm_slice(VARDATA_ANY(a), VARSIZE_ANY_EXHDR(a)), lsm_slice(VARDATA_ANY(b), VARSIZE_ANY_EXHDR(b)));
+}
+
+/* The ids of a collection's documents, as text[]; 0 if there are none, unless always.  *ordered: they are many, in bytewise order. */
 static Datum
-ids_of(const char *collection, const ViewDocument *docs, int first, int n, bool always)
+ids_of(const char *collection, const ViewDocument *docs, int first, int n, bool always, bool *ordered)
 {
 	Datum *ids = palloc((n + 1) * sizeof(Datum));
 	int count = 0;
 
+	*ordered = true;
 	for (int i = first; i < first + n; i++)
 		if (strcmp(docs[i].collection, collection) == 0)
+		{
+			*ordered = *ordered && (count == 0 || compare_ids((text *) DatumGetPointer(ids[count - 1]), docs[i].id) < 0);
 			ids[count++] = PointerGetDatum(docs[i].id);
+		}
+	*ordered = *ordered && count >= MANY_DOCUMENTS;
 	if (count == 0 && !always)
 		return 0;
 	return PointerGetDatum(construct_array(ids, count, TEXTOID, -1, false, TYPALIGN_INT));
+}
+
+/* Of ids in order: are there no rows in the table that could be theirs? */
+static bool
+has_none(ReplApply *apply, int table, Datum ids, const char *collection)
+{
+	bool none;
+
+	if (apply->tables[table].target->sql[REPL_ANY] == NULL)
+		return false;
+	none = run_step(apply, table, REPL_ANY, ids, collection, NULL) == 0;
+	SPI_freetuptable(SPI_tuptable);
+	return none;
 }
 
 /* The new rows of a table, as a relation of their own. */
@@ -294,6 +321,9 @@ run(void *arg, ViewDocument *docs, int first, int n)
 	Tuplestorestate *batch;
 	ViewPin pin;
 	Datum *ids;
+	bool *ordered;
+	bool *none; /* by table and collection: the table has no rows of these documents */
+	int ncollections = list_length(collections);
 	ListCell *lc;
 
 	apply->current = -1;
@@ -306,9 +336,11 @@ run(void *arg, ViewDocument *docs, int first, int n)
 	begin(apply, &pin);
 	utility("SET CONSTRAINTS ALL DEFERRED");
 	batch = view_batch_register(docs, first, n);
-	ids = palloc0(list_length(collections) * sizeof(Datum));
+	ids = palloc0(ncollections * sizeof(Datum));
+	ordered = palloc0(ncollections * sizeof(bool));
+	none = palloc0(apply->ntables * ncollections * sizeof(bool));
 	foreach (lc, collections)
-		ids[foreach_current_index(lc)] = ids_of(lfirst(lc), docs, first, n, n == 0);
+		ids[foreach_current_index(lc)] = ids_of(lfirst(lc), docs, first, n, n == 0, &ordered[foreach_current_index(lc)]);
 	rows = palloc0(apply->ntables * sizeof(Tuplestorestate *));
 	for (int i = 0; i < apply->ntables; i++)
 		if (apply->tables[i].target->sql[REPL_COMPUTE] != NULL)
@@ -316,16 +348,27 @@ run(void *arg, ViewDocument *docs, int first, int n)
 
 	for (int i = apply->ntables - 1; i >= 0; i--)
 		foreach (lc, collections)
-			if (ids[foreach_current_index(lc)] != 0)
-				apply->attempt.deleted[i] += (int64) run_step(apply, i, REPL_REMOVE, ids[foreach_current_index(lc)], lfirst(lc), NULL);
+		{
+			int c = foreach_current_index(lc);
+
+			if (ids[c] == 0)
+				continue;
+			none[i * ncollections + c] = ordered[c] && has_none(apply, i, ids[c], lfirst(lc));
+			if (!none[i * ncollections + c])
+				apply->attempt.deleted[i] += (int64) run_step(apply, i, REPL_REMOVE, ids[c], lfirst(lc), NULL);
+		}
 	docstore_stop("replicate removed");
 	for (int i = 0; i < apply->ntables; i++)
 		foreach (lc, collections)
-			if (ids[foreach_current_index(lc)] != 0)
-			{
-				apply->attempt.written[i] += (int64) run_step(apply, i, REPL_UPDATE, ids[foreach_current_index(lc)], lfirst(lc), NULL);
-				apply->attempt.written[i] += (int64) run_step(apply, i, REPL_INSERT, ids[foreach_current_index(lc)], lfirst(lc), NULL);
-			}
+		{
+			int c = foreach_current_index(lc);
+
+			if (ids[c] == 0)
+				continue;
+			if (!none[i * ncollections + c])
+				apply->attempt.written[i] += (int64) run_step(apply, i, REPL_UPDATE, ids[c], lfirst(lc), NULL);
+			apply->attempt.written[i] += (int64) run_step(apply, i, REPL_INSERT, ids[c], lfirst(lc), NULL);
+		}
 	apply->current = -1;
 	check_constraints(apply, &pin);
 

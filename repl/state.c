@@ -14,12 +14,14 @@
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 
 #include "view/pin.h"
 
 #define FIRST_PAUSE "'5 s'"
 #define LONGEST_PAUSE "'1 h'"
 #define MAX_ARGS 8
+#define MAX_PLANS 32
 
 typedef struct Statement
 {
@@ -31,12 +33,21 @@ typedef struct Statement
 	char nulls[MAX_ARGS];
 } Statement;
 
+/* Each batch runs several of them: planning them took longer than running them. */
+typedef struct StatePlan
+{
+	const char *sql; /* the very literal */
+	SPIPlanPtr plan;
+} StatePlan;
+
 static void
 begin(Statement *statement)
 {
 	statement->context = CurrentMemoryContext;
 	statement->nargs = 0;
 	view_pin(&statement->pin, BOOTSTRAP_SUPERUSERID);
+	/* What is planned while a table is small stays. */
+	(void) set_config_option("enable_seqscan", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 }
@@ -65,11 +76,33 @@ arg_text(Statement *statement, const char *value)
 		statement->nulls[statement->nargs - 1] = 'n';
 }
 
-/* The arguments are used up. */
+static SPIPlanPtr
+plan_of(const Statement *statement, const char *sql)
+{
+	static StatePlan plans[MAX_PLANS];
+	int i = 0;
+
+	while (i < MAX_PLANS && plans[i].sql != NULL && plans[i].sql != sql)
+		i++;
+	if (i == MAX_PLANS)
+		elog(ERROR, "too many statements about the state of replications");
+	if (plans[i].sql == NULL)
+	{
+		SPIPlanPtr plan = SPI_prepare(sql, statement->nargs, (Oid *) statement->types);
+
+		if (plan == NULL)
+			elog(ERROR, "could not prepare \"%s\": %s", sql, SPI_result_code_string(SPI_result));
+		(void) SPI_keepplan(plan);
+		plans[i] = (StatePlan){sql, plan};
+	}
+	return plans[i].plan;
+}
+
+/* The arguments, whose types are those of that literal always, are used up. */
 static uint64
 run(Statement *statement, const char *sql)
 {
-	int code = SPI_execute_with_args(sql, statement->nargs, statement->types, statement->values, statement->nulls, false, 0);
+	int code = SPI_execute_plan(plan_of(statement, sql), statement->values, statement->nulls, false, 0);
 
 	if (code < 0)
 		elog(ERROR, "could not keep the state of a replication: %s", SPI_result_code_string(code));

@@ -13,6 +13,7 @@
 #include "access/genam.h"
 #include "access/table.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_collation_d.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_constraint.h"
 #include "catalog/pg_type.h"
@@ -256,6 +257,28 @@ append_insert(StringInfo text, const char *name, const ReplTable *table, const V
 	appendStringInfoString(text, ")");
 }
 
+/*
+ * One descent of the index where a search for each id would find nothing: documents that are replicated for the first
+ * time, or come in the order of their ids.
+ */
+static void
+write_any(ReplTarget *target, Relation rel)
+{
+	const ReplTable *table = target->table;
+	Oid collation = find_column(rel, table->key)->attcollation;
+	StringInfoData text;
+
+	if (rel->rd_rel->relkind == RELKIND_FOREIGN_TABLE || (collation != C_COLLATION_OID && collation != POSIX_COLLATION_OID))
+		return;
+	initStringInfo(&text);
+	appendStringInfo(&text, "SELECT FROM %s AS t WHERE t.%s >= $1[1] AND t.%s <= $1[pg_catalog.array_upper($1, 1)]", target->name,
+					 quote_identifier(table->key), quote_identifier(table->key));
+	if (table->collection != NULL)
+		appendStringInfo(&text, " AND t.%s = $2", quote_identifier(table->collection));
+	appendStringInfoString(&text, " LIMIT 1");
+	target->sql[REPL_ANY] = text.data;
+}
+
 /* A new row's value as the column would hold it, whatever its length may be. */
 static char *
 stored(Relation rel, const char *column)
@@ -416,6 +439,8 @@ repl_target(ReplTable *table, int number, Oid owner)
 	target->sql[REPL_EMPTY] = table->collection == NULL
 								  ? psprintf("DELETE FROM %s", target->name)
 								  : psprintf("DELETE FROM %s AS t WHERE t.%s = $2", target->name, quote_identifier(table->collection));
+	if (target->sql[REPL_REMOVE] != NULL)
+		write_any(target, rel);
 	table_close(rel, NoLock);
 	error_context_stack = callback.previous;
 	return target;

@@ -17,12 +17,13 @@ typedef enum ReplStep
 {
 	REPL_COMPUTE, /* merge: the new rows */
 	REPL_TWICE,   /* merge: ids of documents whose rows cannot be told apart */
+	REPL_ANY,     /* a row between the first id and the last, which are in order; NULL: the table orders them otherwise */
 	REPL_REMOVE,  /* rows of documents; merge: those that are no more */
 	REPL_UPDATE,  /* merge: those that differ */
 	REPL_INSERT,
 	REPL_EMPTY /* all rows of a collection */
 } ReplStep;
-#define REPL_STEPS 6
+#define REPL_STEPS 7
 
 typedef struct ReplTarget
 {
