@@ -47,6 +47,8 @@
 /* How long a statement waits for workers to end. */
 #define END_MS 10000
 #define POLL_MS 10
+/* From the begin of a worker's round to that of its next one, at least, while changes keep coming. */
+#define ROUND_MS 50
 
 typedef struct Running
 {
@@ -261,6 +263,15 @@ docstore_database_worker_look(void)
 	}
 	if (docstore_worker_held(worked))
 		proc_exit(0);
+}
+
+void
+docstore_database_worker_gather(TimestampTz since)
+{
+	long ms = ROUND_MS - TimestampDifferenceMilliseconds(since, GetCurrentTimestamp());
+
+	if (ms > 0)
+		docstore_worker_pause(ms);
 }
 
 /* ---- statements that need a database for themselves ---- */

@@ -6,6 +6,8 @@
 
 #include "postgres.h"
 
+#include "datatype/timestamp.h"
+
 #include "store/workers.h"
 
 /* A task's work (task.h), arg is the task: starts what is wanted and does not run. */
@@ -15,6 +17,12 @@ extern bool docstore_start_workers(void *arg);
 extern void docstore_database_worker_begin(DocstoreWorkerKind kind, Oid database);
 /* And between two rounds: new settings, an order to end. */
 extern void docstore_database_worker_look(void);
+/*
+ * After it was woken: a round of few changes costs several times as much for each, for transactions and queries.  So one
+ * does not follow another at once, `since` being when that began, unless somebody waits for it (docstore_want_worker), or the last one
+ * has taken so long that there are many.  Our latch is set already then, so those who commit meanwhile need not wake anybody.
+ */
+extern void docstore_database_worker_gather(TimestampTz since);
 
 /*
  * Installs the hook that ends a database's workers before DROP DATABASE, and

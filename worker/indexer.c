@@ -32,8 +32,6 @@
 #include "worker/task.h"
 
 #define IDLE_MS 60000
-/* From the begin of a round to that of the next one, at least, while changes keep coming. */
-#define ROUND_MS 50
 /* Batches allocate and free the same memory again and again: so much of it malloc keeps, or page faults would take a tenth of the time. */
 #define KEPT_MEMORY (64 * 1024 * 1024)
 
@@ -175,20 +173,6 @@ due_in(void)
 	return most;
 }
 
-/*
- * A round of few changes costs several times as much for each: transactions and queries for every view.  So one does not
- * follow another at once, unless somebody waits for a view, or the last one has taken so long that there are many.  Our
- * latch is set already then, so those who commit meanwhile need not wake anybody.
- */
-static void
-gather(TimestampTz since)
-{
-	long ms = ROUND_MS - TimestampDifferenceMilliseconds(since, GetCurrentTimestamp());
-
-	if (ms > 0)
-		docstore_worker_pause(ms);
-}
-
 static void
 keep_memory(void)
 {
@@ -236,7 +220,7 @@ docstore_indexer_main(Datum arg)
 		pgstat_report_activity(STATE_IDLE, NULL);
 		if ((WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, due_in(), PG_WAIT_EXTENSION) & WL_TIMEOUT) != 0)
 			return_memory();
-		gather(since);
+		docstore_database_worker_gather(since);
 		ResetLatch(MyLatch);
 		docstore_worker_reset();
 	}

@@ -206,6 +206,7 @@ docstore_replicator_main(Datum arg)
 
 	for (;;)
 	{
+		TimestampTz since = GetCurrentTimestamp();
 		bool more;
 
 		CHECK_FOR_INTERRUPTS();
@@ -218,6 +219,8 @@ docstore_replicator_main(Datum arg)
 			continue;
 		pgstat_report_activity(STATE_IDLE, NULL);
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, due_in(), PG_WAIT_EXTENSION);
+		docstore_database_worker_gather(since);
 		ResetLatch(MyLatch);
+		docstore_worker_reset();
 	}
 }
