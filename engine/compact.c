@@ -41,20 +41,20 @@ open_inputs(LsmDb *db, const LsmCompaction *c)
 	{
 		for (int i = 0; i < c->ninputs[0] && ok; i++)
 		{
-			children[n] = lsm_level_iter(&db->tables, &c->inputs[0][i], 1, false);
+			children[n] = lsm_level_iter(&db->tables, &c->inputs[0][i], 1, false, LSM_ALL_SEQS);
 			ok = children[n] != NULL;
 			n += ok;
 		}
 	}
 	else
 	{
-		children[n] = lsm_level_iter(&db->tables, c->inputs[0], c->ninputs[0], false);
+		children[n] = lsm_level_iter(&db->tables, c->inputs[0], c->ninputs[0], false, LSM_ALL_SEQS);
 		ok = children[n] != NULL;
 		n += ok;
 	}
 	if (ok && c->ninputs[1] > 0)
 	{
-		children[n] = lsm_level_iter(&db->tables, c->inputs[1], c->ninputs[1], false);
+		children[n] = lsm_level_iter(&db->tables, c->inputs[1], c->ninputs[1], false, LSM_ALL_SEQS);
 		ok = children[n] != NULL;
 		n += ok;
 	}

@@ -182,10 +182,10 @@ typedef struct LsmScan
 extern LsmStatus lsm_scan_open(LsmDb *db, const LsmRead *read, LsmSlice lower, LsmSlice upper, LsmScan **scan,
 							   LsmError *err);
 /*
- * Before the first move: files that hold no sequence >= min_seq are left out.  What
- * has lower ones is then not wanted: it may come or not, and be out of date.
+ * Before the first move: files and blocks that hold none of these sequences are left out, as far as they can be.  What has
+ * others is then not wanted: it may come or not, and be out of date.
  */
-extern void lsm_scan_newer(LsmScan *scan, uint64_t min_seq);
+extern void lsm_scan_want(LsmScan *scan, LsmSeqs wanted);
 extern void lsm_scan_first(LsmScan *scan);
 extern void lsm_scan_last(LsmScan *scan);
 extern void lsm_scan_seek(LsmScan *scan, LsmSlice key);      /* first key >= key, within the range */
@@ -201,10 +201,14 @@ extern void lsm_unpin_all(LsmDb *db);
 extern uint64_t lsm_snapshot_take(LsmDb *db);
 extern void lsm_snapshot_release(LsmDb *db, uint64_t seq);
 
-/* Estimates for [lower, upper) from file metadata: bytes on disk, entries; cheap.  With min_seq: of what a scan reads
- * then (lsm_scan_newer). */
-extern LsmStatus lsm_range_stats(LsmDb *db, LsmSlice lower, LsmSlice upper, uint64_t min_seq, uint64_t *bytes,
+/*
+ * Estimates for [lower, upper) from file metadata: bytes on disk, entries; cheap.  Of the files that a scan reads that wants
+ * these sequences (lsm_scan_want), and of what is in memory those that are wanted.
+ */
+extern LsmStatus lsm_range_stats(LsmDb *db, LsmSlice lower, LsmSlice upper, LsmSeqs wanted, uint64_t *bytes,
 								 uint64_t *entries, LsmError *err);
+/* What such a scan has to look at: the entries of those files, and all in memory. */
+extern LsmStatus lsm_range_reads(LsmDb *db, LsmSlice lower, LsmSlice upper, LsmSeqs wanted, uint64_t *entries, LsmError *err);
 /* The bytes of a range that lie in tables. */
 extern LsmStatus lsm_range_table_bytes(LsmDb *db, LsmSlice lower, LsmSlice upper, uint64_t *bytes, LsmError *err);
 

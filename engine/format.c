@@ -11,7 +11,8 @@
 
 #define MAGIC UINT64_C(0xdb4775248b80fb57)
 #define MAGIC_SIZE 8
-#define PROPS_VERSION 1
+#define PROPS_VERSION 2
+#define PROPS_WITHOUT_MIN_SEQ 1
 
 size_t
 lsm_handle_encode(char *dst, LsmBlockHandle handle)
@@ -26,6 +27,28 @@ lsm_handle_decode(const char *p, const char *end, LsmBlockHandle *handle)
 {
 	p = lsm_get_varint64(p, end, &handle->offset);
 	return p != NULL ? lsm_get_varint64(p, end, &handle->size) : NULL;
+}
+
+size_t
+lsm_index_encode(char *dst, LsmBlockHandle handle, LsmSeqs seqs)
+{
+	char *p = lsm_put_varint64(dst + lsm_handle_encode(dst, handle), seqs.max);
+
+	return (size_t) (lsm_put_varint64(p, seqs.min) - dst);
+}
+
+LsmSeqs
+lsm_index_seqs(LsmSlice value)
+{
+	const char *end = value.data + value.len;
+	LsmBlockHandle handle;
+	LsmSeqs seqs;
+	const char *p = lsm_handle_decode(value.data, end, &handle);
+
+	if (p == NULL || p == end || (p = lsm_get_varint64(p, end, &seqs.max)) == NULL ||
+		lsm_get_varint64(p, end, &seqs.min) == NULL)
+		return LSM_ALL_SEQS;
+	return seqs;
 }
 
 void
@@ -62,20 +85,25 @@ lsm_props_encode(char *dst, const LsmTableProps *props)
 	p = lsm_put_varint64(p, props->raw_bytes);
 	p = lsm_put_varint64(p, props->min_xid);
 	p = lsm_put_varint64(p, props->max_seq);
+	p = lsm_put_varint64(p, props->min_seq);
 	return (size_t) (p - dst);
 }
 
 bool
 lsm_props_decode(LsmSlice src, LsmTableProps *props)
 {
-	uint64_t *fields[] = {&props->entries, &props->deletions, &props->raw_bytes, &props->min_xid, &props->max_seq};
+	uint64_t *fields[] = {&props->entries, &props->deletions, &props->raw_bytes, &props->min_xid, &props->max_seq,
+						  &props->min_seq};
+	size_t n = sizeof(fields) / sizeof(fields[0]);
 	const char *p = src.data;
 	const char *end = src.data + src.len;
 
 	memset(props, 0, sizeof(*props));
-	if (src.len < 1 || *p++ != PROPS_VERSION)
+	if (src.len < 1 || (*p != PROPS_VERSION && *p != PROPS_WITHOUT_MIN_SEQ))
 		return false;
-	for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
+	if (*p++ == PROPS_WITHOUT_MIN_SEQ)
+		n--;
+	for (size_t i = 0; i < n; i++)
 	{
 		p = lsm_get_varint64(p, end, fields[i]);
 		if (p == NULL)

@@ -16,16 +16,18 @@
  *                     magic      fixed64: 0xdb4775248b80fb57
  *
  * The index block has an entry for each data block: a key that is >= all in it
- * and < all in the next, and its handle.  The metaindex block has an entry for
+ * and < all in the next, and its handle.  (In stamped stores two varint64 follow, which LevelDB does not look at: the highest and
+ * the lowest sequence in the block.  If the next block goes on with the same user key, the lowest is 0, because what is newer
+ * here hides what is older there.)  The metaindex block has an entry for
  * each meta block: its name and handle; names in ascending order:
  *
  *     "docstore.properties"                  ours, in stamped stores only
  *     "filter.leveldb.BuiltinBloomFilter2"   see bloom.c
  *
- * Properties (LsmTableProps), version 1:
+ * Properties (LsmTableProps), version 2:
  *
  *     version              1 byte
- *     entries, deletions, raw_bytes, min_xid, max_seq     varint64 each
+ *     entries, deletions, raw_bytes, min_xid, max_seq, min_seq     varint64 each; version 1: no min_seq
  */
 #ifndef LSM_FORMAT_H
 #define LSM_FORMAT_H
@@ -37,7 +39,8 @@
 #define LSM_HANDLE_MAX 20 /* bytes */
 #define LSM_BLOCK_TRAILER 5
 #define LSM_PROPS_NAME "docstore.properties"
-#define LSM_PROPS_MAX 51 /* bytes */
+#define LSM_PROPS_MAX 61                    /* bytes */
+#define LSM_INDEX_MAX (LSM_HANDLE_MAX + 20) /* bytes */
 
 /* A key and its value together may take 1 GB; a block may hold such an entry and others, up to its usual size. */
 #define LSM_ENTRY_MAX ((size_t) 1 << 30)
@@ -54,6 +57,11 @@ typedef struct LsmBlockHandle
 extern size_t lsm_handle_encode(char *dst, LsmBlockHandle handle);
 /* Returns behind the handle, or NULL. */
 extern const char *lsm_handle_decode(const char *p, const char *end, LsmBlockHandle *handle);
+
+/* A data block's entry in the index, as above.  dst has LSM_INDEX_MAX bytes; returns how many were written. */
+extern size_t lsm_index_encode(char *dst, LsmBlockHandle handle, LsmSeqs seqs);
+/* The block's sequences; all, where the entry does not say. */
+extern LsmSeqs lsm_index_seqs(LsmSlice value);
 
 /* Does a block with its trailer lie before `end`?  To be asked before anything is read or allocated. */
 static inline bool

@@ -32,6 +32,20 @@ typedef enum LsmType
 #define LSM_MAX_SEQUENCE ((UINT64_C(1) << 56) - 1)
 #define LSM_TRAILER_SIZE 8
 
+/* From the lowest to the highest of some sequences. */
+typedef struct LsmSeqs
+{
+	uint64_t min;
+	uint64_t max;
+} LsmSeqs;
+#define LSM_ALL_SEQS ((LsmSeqs){0, UINT64_MAX})
+
+static inline bool
+lsm_seqs_meet(LsmSeqs a, LsmSeqs b)
+{
+	return a.min <= b.max && b.min <= a.max;
+}
+
 /* Stamp flags. */
 #define LSM_STAMP_XACT 0x01    /* xid and cid follow */
 #define LSM_STAMP_DELETE 0x02  /* the key is deleted as of this version; no payload */

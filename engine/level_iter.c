@@ -12,6 +12,7 @@ typedef struct LevelIter
 	LsmFileMeta **files;
 	int n;
 	bool fill_cache;
+	LsmSeqs wanted;
 	int at;      /* the open file */
 	LsmIter *it; /* its iterator, or NULL */
 } LevelIter;
@@ -51,7 +52,7 @@ open_at(LevelIter *self, int at)
 		fail(self, status);
 		return false;
 	}
-	self->it = lsm_table_iter(table, self->fill_cache);
+	self->it = lsm_table_iter(table, self->fill_cache, self->wanted);
 	if (self->it == NULL)
 	{
 		fail(self, lsm_fail(&self->pub.err, LSM_NO_MEMORY, 0, NULL, 0, "out of memory"));
@@ -193,7 +194,7 @@ static const LsmIterOps level_ops = {
 };
 
 LsmIter *
-lsm_level_iter(LsmTableCache *cache, LsmFileMeta **files, int n, bool fill_cache)
+lsm_level_iter(LsmTableCache *cache, LsmFileMeta **files, int n, bool fill_cache, LsmSeqs wanted)
 {
 	LevelIter *self;
 
@@ -205,7 +206,7 @@ lsm_level_iter(LsmTableCache *cache, LsmFileMeta **files, int n, bool fill_cache
 		LsmError err;
 		LsmStatus status = lsm_table_cache_get(cache, files[0], &table, &err);
 
-		return status == LSM_OK ? lsm_table_iter(table, fill_cache) : lsm_iter_empty(status, &err);
+		return status == LSM_OK ? lsm_table_iter(table, fill_cache, wanted) : lsm_iter_empty(status, &err);
 	}
 	self = calloc(1, sizeof(LevelIter));
 	if (self == NULL)
@@ -215,5 +216,6 @@ lsm_level_iter(LsmTableCache *cache, LsmFileMeta **files, int n, bool fill_cache
 	self->files = files;
 	self->n = n;
 	self->fill_cache = fill_cache;
+	self->wanted = wanted;
 	return &self->pub;
 }

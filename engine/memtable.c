@@ -508,7 +508,7 @@ lsm_memtable_get(LsmMemtable *mt, LsmMemFinger *finger, LsmSlice user_key, uint6
 }
 
 void
-lsm_memtable_estimate(LsmMemtable *mt, LsmSlice lower, LsmSlice upper, uint64_t min_seq, uint64_t *entries,
+lsm_memtable_estimate(LsmMemtable *mt, LsmSlice lower, LsmSlice upper, LsmSeqs wanted, uint64_t *entries,
 					  uint64_t *bytes)
 {
 	uint64_t trailer = lsm_pack_trailer(LSM_MAX_SEQUENCE, LSM_TYPE_FOR_SEEK);
@@ -533,7 +533,7 @@ lsm_memtable_estimate(LsmMemtable *mt, LsmSlice lower, LsmSlice upper, uint64_t 
 			if (upper.len > 0 && lsm_slice_compare(lsm_ikey_user(key), upper) >= 0)
 				break;
 			sampled++;
-			if (lsm_ikey_seq(key) < min_seq)
+			if (lsm_ikey_seq(key) < wanted.min || lsm_ikey_seq(key) > wanted.max)
 				continue;
 			++*entries;
 			*bytes += lsm_memtable_cost(key.len - LSM_TRAILER_SIZE, node->value_len);

@@ -86,11 +86,11 @@ extern LsmIter *lsm_memtable_iter(LsmMemtable *mt);
 extern volatile uint8_t *lsm_memtable_iter_hint(LsmIter *it);
 
 /*
- * About how many entries of sequence >= min_seq with user keys in [lower, upper) there are, and the bytes they take; an empty
+ * About how many entries of wanted sequences with user keys in [lower, upper) there are, and the bytes they take; an empty
  * upper is the end.  Small numbers are exact; of large ones a sample is counted, the nodes that reach a higher level, which
  * some hundreds of steps do.
  */
-extern void lsm_memtable_estimate(LsmMemtable *mt, LsmSlice lower, LsmSlice upper, uint64_t min_seq, uint64_t *entries,
+extern void lsm_memtable_estimate(LsmMemtable *mt, LsmSlice lower, LsmSlice upper, LsmSeqs wanted, uint64_t *entries,
 								  uint64_t *bytes);
 
 extern size_t lsm_memtable_used(const LsmMemtable *mt); /* bytes */

@@ -526,7 +526,7 @@ merge_runs(Repair *r, Run *runs, int nruns, LsmOutput *output, LsmError *err)
 
 	while (status == LSM_OK && n < nruns)
 	{
-		children[n] = lsm_level_iter(&r->db->tables, runs[n].files, runs[n].n, false);
+		children[n] = lsm_level_iter(&r->db->tables, runs[n].files, runs[n].n, false, LSM_ALL_SEQS);
 		if (children[n] == NULL)
 			status = lsm_no_memory(err);
 		else

@@ -33,8 +33,8 @@ typedef struct Scan
 	LsmDb *db;
 	LsmRead read;
 	uint64_t max_seq;
-	bool snapshot;    /* max_seq is registered as one of our own */
-	uint64_t min_seq; /* nobody wants what is below */
+	bool snapshot;  /* max_seq is registered as one of our own */
+	LsmSeqs wanted; /* nobody wants what lies outside */
 	LsmBuf lower;
 	LsmBuf upper;
 
@@ -42,7 +42,7 @@ typedef struct Scan
 	uint64_t epoch;
 	uint64_t generation; /* of its active memtable */
 	LsmFiles *files;
-	LsmFileMeta **kept; /* of deeper levels, those that may hold min_seq or more; NULL: all */
+	LsmFileMeta **kept; /* of deeper levels, those that may hold what is wanted; NULL: all */
 	LsmIter *it;
 
 	bool pinned;
@@ -115,32 +115,67 @@ files_in_range(const Scan *s, const LsmLevel *level, int *from, int *to)
 	*to = i;
 }
 
-/*
- * Does a file hold nothing that is as new as what is wanted?  It hides nothing
- * newer either, for what hides a version is newer itself.  (A file that cannot be
- * opened is left to the scan, which says so.)
- */
 static bool
-too_old(Scan *s, LsmFileMeta *file)
+is_choosy(const Scan *s)
+{
+	return s->wanted.min > 0 || s->wanted.max < LSM_MAX_SEQUENCE;
+}
+
+/* Does a file hold none of the sequences?  (One that cannot be opened is left to the scan, which says so.) */
+static bool
+without(Scan *s, LsmFileMeta *file, LsmSeqs wanted)
 {
 	LsmTable *table;
 	LsmError ignored;
 
-	if (s->min_seq == 0 ||
-		(!file->asked && lsm_table_cache_get(&s->db->tables, file, &table, &ignored) != LSM_OK))
+	if (!is_choosy(s) || (!file->asked && lsm_table_cache_get(&s->db->tables, file, &table, &ignored) != LSM_OK))
 		return false;
-	return file->props.known && file->props.max_seq < s->min_seq;
+	return file->props.known && !lsm_seqs_meet(lsm_file_seqs(file), wanted);
 }
 
-/* Room for a level's files that are wanted; false when out of memory. */
+/*
+ * What is read of some files, those of a level or one of level 0, whose iterator becomes another child.
+ *
+ * What holds only older versions than those that are wanted can always be left out: it hides nothing newer, for what hides a
+ * version is newer itself.  What holds only newer ones hides older ones, so it can be left out only if those are in no file
+ * that is read; so when nothing older is, which `lowest` tells.
+ */
+static bool
+add_files(Scan *s, LsmFileMeta **files, int n, bool *lowest, LsmIter **children, int *nchildren, int *nkept)
+{
+	LsmSeqs wanted = {s->wanted.min, *lowest ? s->wanted.max : LSM_MAX_SEQUENCE};
+
+	if (s->kept != NULL)
+	{
+		LsmFileMeta **kept = s->kept + *nkept;
+		int all = n;
+
+		n = 0;
+		for (int i = 0; i < all; i++)
+			if (!without(s, files[i], wanted))
+				kept[n++] = files[i];
+		files = kept;
+		*nkept += n;
+	}
+	if (n == 0)
+		return true;
+	*lowest = false;
+	children[*nchildren] = lsm_level_iter(&s->db->tables, files, n, true, wanted);
+	if (children[*nchildren] == NULL)
+		return false;
+	++*nchildren;
+	return true;
+}
+
+/* Room for the files that are wanted; false when out of memory. */
 static bool
 room_for_kept(Scan *s, const LsmFiles *files)
 {
 	size_t n = 0;
 
-	if (s->min_seq == 0)
+	if (!is_choosy(s))
 		return true;
-	for (int level = 1; level < LSM_NUM_LEVELS; level++)
+	for (int level = 0; level < LSM_NUM_LEVELS; level++)
 		n += (size_t) files->levels[level].n;
 	s->kept = malloc((n + 1) * sizeof(LsmFileMeta *));
 	return s->kept != NULL;
@@ -153,50 +188,34 @@ build_iterator(Scan *s)
 	const LsmFiles *files = db->follow.files;
 	LsmIter **children = malloc((size_t) (db->nmems + files->levels[0].n + LSM_NUM_LEVELS) * sizeof(LsmIter *));
 	bool ok = children != NULL;
+	bool lowest = true;
 	int nkept = 0;
 	int n = 0;
 
 	drop_iterator(s);
 	ok = ok && room_for_kept(s, files);
+	/* from old to new */
+	for (int level = LSM_NUM_LEVELS - 1; ok && level > 0; level--)
+	{
+		int from;
+		int to;
+
+		files_in_range(s, &files->levels[level], &from, &to);
+		ok = add_files(s, files->levels[level].files + from, to - from, &lowest, children, &n, &nkept);
+	}
+	for (int i = files->levels[0].n - 1; ok && i >= 0; i--)
+	{
+		LsmFileMeta **file = &files->levels[0].files[i];
+
+		if (lsm_file_overlaps(*file, lsm_buf_slice(&s->lower), lsm_buf_slice(&s->upper)))
+			ok = add_files(s, file, 1, &lowest, children, &n, &nkept);
+	}
 	for (int i = 0; ok && i < db->nmems; i++)
 	{
 		/* what comes into it later is not for this reader: its snapshot is older */
 		if (lsm_memtable_entries(db->mems[i].memtable) == 0)
 			continue;
 		children[n] = lsm_memtable_iter(db->mems[i].memtable);
-		ok = children[n] != NULL;
-		n += ok;
-	}
-	for (int i = 0; ok && i < files->levels[0].n; i++)
-	{
-		if (!lsm_file_overlaps(files->levels[0].files[i], lsm_buf_slice(&s->lower), lsm_buf_slice(&s->upper)) ||
-			too_old(s, files->levels[0].files[i]))
-			continue;
-		children[n] = lsm_level_iter(&db->tables, &files->levels[0].files[i], 1, true);
-		ok = children[n] != NULL;
-		n += ok;
-	}
-	for (int level = 1; ok && level < LSM_NUM_LEVELS; level++)
-	{
-		LsmFileMeta **wanted = files->levels[level].files;
-		int from;
-		int to;
-
-		files_in_range(s, &files->levels[level], &from, &to);
-		if (s->kept != NULL)
-		{
-			int first = nkept;
-
-			for (int i = from; i < to; i++)
-				if (!too_old(s, wanted[i]))
-					s->kept[nkept++] = wanted[i];
-			wanted = s->kept;
-			from = first;
-			to = nkept;
-		}
-		if (from == to)
-			continue;
-		children[n] = lsm_level_iter(&db->tables, wanted + from, to - from, true);
 		ok = children[n] != NULL;
 		n += ok;
 	}
@@ -420,6 +439,12 @@ show(Scan *s, uint64_t seq, const LsmStamp *stamp, LsmSlice payload)
 	}
 }
 
+static inline bool
+is_wanted(const Scan *s, uint64_t seq)
+{
+	return seq >= s->wanted.min && seq <= s->wanted.max;
+}
+
 /*
  * From where the iterator stands to the next entry to show.  Versions of the
  * user key in s->key are passed over if `passing`.
@@ -476,8 +501,8 @@ find_forward(Scan *s, bool passing)
 				}
 				lsm_dead_count(s->db, &s->passed, dead, lsm_buf_slice(&s->key));
 				show(s, trailer >> 8, &stamp, payload);
-				/* (skipped: perhaps of another key, that does not matter much; below min_seq a file left out may hold a newer one) */
-				s->pub.version.generation = skipped || trailer >> 8 < s->min_seq ? 0 : s->generation;
+				/* (skipped: perhaps of another key, that does not matter much; what is not wanted may have a newer one in a file left out) */
+				s->pub.version.generation = skipped || !is_wanted(s, trailer >> 8) ? 0 : s->generation;
 				return;
 		}
 	}
@@ -686,6 +711,7 @@ lsm_scan_open(LsmDb *db, const LsmRead *read, LsmSlice lower, LsmSlice upper, Ls
 		return lsm_no_memory(err);
 	}
 	s->max_seq = read->max_seq;
+	s->wanted = LSM_ALL_SEQS;
 	if (s->max_seq == LSM_MAX_SEQUENCE && !lsm_stamped(db))
 	{
 		/* A scan lives over many views: compaction must keep what it has yet to come to. */
@@ -697,9 +723,9 @@ lsm_scan_open(LsmDb *db, const LsmRead *read, LsmSlice lower, LsmSlice upper, Ls
 }
 
 void
-lsm_scan_newer(LsmScan *scan, uint64_t min_seq)
+lsm_scan_want(LsmScan *scan, LsmSeqs wanted)
 {
-	((Scan *) scan)->min_seq = min_seq;
+	((Scan *) scan)->wanted = wanted;
 }
 
 void

@@ -108,7 +108,7 @@ offset_in(LsmTable *table, LsmSlice key, LsmBuf *ikey)
  * another the neighbours may be larger or smaller by far (an index beside documents, say), so some of those meant are counted.
  */
 static LsmStatus
-file_share(LsmDb *db, LsmFileMeta *file, LsmSlice lower, LsmSlice upper, uint64_t min_seq, LsmBuf *ikey, uint64_t *bytes,
+file_share(LsmDb *db, LsmFileMeta *file, LsmSlice lower, LsmSlice upper, LsmSeqs wanted, LsmBuf *ikey, uint64_t *bytes,
 		   uint64_t *entries, LsmError *err)
 {
 	LsmDensity density;
@@ -122,7 +122,7 @@ file_share(LsmDb *db, LsmFileMeta *file, LsmSlice lower, LsmSlice upper, uint64_
 	status = lsm_table_cache_get(&db->tables, file, &table, err);
 	if (status != LSM_OK)
 		return status;
-	if (file->props.known && file->props.max_seq < min_seq)
+	if (file->props.known && !lsm_seqs_meet(lsm_file_seqs(file), wanted))
 		return LSM_OK;
 	if (lsm_file_lies_within(file, lower, upper) && file->props.known)
 	{
@@ -148,7 +148,7 @@ file_share(LsmDb *db, LsmFileMeta *file, LsmSlice lower, LsmSlice upper, uint64_
 
 /* The tables' share; the caller is pinned.  entries may be NULL. */
 static LsmStatus
-tables_share(LsmDb *db, LsmSlice lower, LsmSlice upper, uint64_t min_seq, LsmBuf *ikey, uint64_t *bytes, uint64_t *entries,
+tables_share(LsmDb *db, LsmSlice lower, LsmSlice upper, LsmSeqs wanted, LsmBuf *ikey, uint64_t *bytes, uint64_t *entries,
 			 LsmError *err)
 {
 	LsmStatus status = LSM_OK;
@@ -162,7 +162,7 @@ tables_share(LsmDb *db, LsmSlice lower, LsmSlice upper, uint64_t min_seq, LsmBuf
 		{
 			if (level > 0 && !lsm_file_overlaps(l->files[i], lower, upper))
 				break;
-			status = file_share(db, l->files[i], lower, upper, min_seq, ikey, bytes, entries, err);
+			status = file_share(db, l->files[i], lower, upper, wanted, ikey, bytes, entries, err);
 		}
 	}
 	return status;
@@ -177,15 +177,16 @@ lsm_range_table_bytes(LsmDb *db, LsmSlice lower, LsmSlice upper, uint64_t *bytes
 	*bytes = 0;
 	if (status != LSM_OK)
 		return status;
-	status = tables_share(db, lower, upper, 0, &ikey, bytes, NULL, err);
+	status = tables_share(db, lower, upper, LSM_ALL_SEQS, &ikey, bytes, NULL, err);
 	lsm_leave(db);
 	lsm_buf_free(&ikey);
 	return status;
 }
 
-LsmStatus
-lsm_range_stats(LsmDb *db, LsmSlice lower, LsmSlice upper, uint64_t min_seq, uint64_t *bytes, uint64_t *entries,
-				LsmError *err)
+/* in_memory: those that are counted there */
+static LsmStatus
+range_stats(LsmDb *db, LsmSlice lower, LsmSlice upper, LsmSeqs wanted, LsmSeqs in_memory, uint64_t *bytes, uint64_t *entries,
+			LsmError *err)
 {
 	LsmBuf ikey = {0};
 	LsmStatus status = lsm_enter(db, err);
@@ -194,17 +195,31 @@ lsm_range_stats(LsmDb *db, LsmSlice lower, LsmSlice upper, uint64_t min_seq, uin
 	*entries = 0;
 	if (status != LSM_OK)
 		return status;
-	status = tables_share(db, lower, upper, min_seq, &ikey, bytes, entries, err);
+	status = tables_share(db, lower, upper, wanted, &ikey, bytes, entries, err);
 	for (int i = 0; i < db->nmems && status == LSM_OK; i++)
 	{
 		uint64_t some;
 		uint64_t some_bytes;
 
-		lsm_memtable_estimate(db->mems[i].memtable, lower, upper, min_seq, &some, &some_bytes);
+		lsm_memtable_estimate(db->mems[i].memtable, lower, upper, in_memory, &some, &some_bytes);
 		*entries += some;
 		*bytes += some_bytes;
 	}
 	lsm_leave(db);
 	lsm_buf_free(&ikey);
 	return status;
+}
+
+LsmStatus
+lsm_range_stats(LsmDb *db, LsmSlice lower, LsmSlice upper, LsmSeqs wanted, uint64_t *bytes, uint64_t *entries, LsmError *err)
+{
+	return range_stats(db, lower, upper, wanted, wanted, bytes, entries, err);
+}
+
+LsmStatus
+lsm_range_reads(LsmDb *db, LsmSlice lower, LsmSlice upper, LsmSeqs wanted, uint64_t *entries, LsmError *err)
+{
+	uint64_t bytes;
+
+	return range_stats(db, lower, upper, wanted, LSM_ALL_SEQS, &bytes, entries, err);
 }

@@ -23,6 +23,7 @@ typedef struct LsmTableProps
 	uint64_t raw_bytes; /* keys and values before compression */
 	uint64_t min_xid;   /* lowest transaction id of a version not frozen; 0: all frozen */
 	uint64_t max_seq;   /* highest sequence within */
+	uint64_t min_seq;   /* lowest; 0 if the file is older than that this was kept */
 	bool known;         /* false for a file without that meta block (LevelDB's) */
 } LsmTableProps;
 
@@ -52,8 +53,11 @@ extern const LsmTableProps *lsm_table_props(const LsmTable *table);
 extern LsmStatus lsm_table_get(LsmTable *table, LsmSlice user_key, uint64_t max_seq, LsmVisit visit, void *arg,
 							   bool *stopped, bool *filtered, LsmError *err);
 
-/* Holds a reference until closed.  fill_cache: put the blocks it reads into the cache as cold ones. */
-extern LsmIter *lsm_table_iter(LsmTable *table, bool fill_cache);
+/*
+ * Holds a reference until closed.  fill_cache: put the blocks it reads into the cache as cold ones.  Blocks that are known to
+ * hold none of the wanted sequences are left out.
+ */
+extern LsmIter *lsm_table_iter(LsmTable *table, bool fill_cache, LsmSeqs wanted);
 
 /* Offset in the file at about which ikey would lie (for sizes of ranges). */
 extern uint64_t lsm_table_offset_of(LsmTable *table, LsmSlice ikey);

@@ -6,8 +6,8 @@
  * brown fox" and "the who", "the r".
  *
  * Without stamps the file equals what LevelDB writes for the same entries.  With
- * stamps it differs in two ways that LevelDB reads as well: there are properties,
- * and a data block is closed before the entry that would make it too large, not
+ * stamps it differs in three ways that LevelDB reads as well: there are properties; the index says
+ * which sequences a block holds; and a data block is closed before the entry that would make it too large, not
  * after, so that it fits a frame of the block cache.
  */
 #include "engine/table_builder.h"
@@ -36,6 +36,7 @@ struct LsmTableBuilder
 	LsmBuf last_key;
 	bool pending; /* the block at pending_handle has no index entry yet; the data block is empty */
 	LsmBlockHandle pending_handle;
+	LsmSeqs seqs;    /* of that block, or of the open one */
 	LsmError failed; /* once set, it is the answer to everything */
 };
 
@@ -213,11 +214,16 @@ shorten_last(LsmBuf *last_key)
 static LsmStatus
 add_index_entry(LsmTableBuilder *builder, LsmError *err)
 {
-	char handle[LSM_HANDLE_MAX];
-	size_t len = lsm_handle_encode(handle, builder->pending_handle);
+	char value[LSM_INDEX_MAX];
+	size_t len;
+
+	if (builder->options.stamped)
+		len = lsm_index_encode(value, builder->pending_handle, builder->seqs);
+	else
+		len = lsm_handle_encode(value, builder->pending_handle);
 
 	builder->pending = false;
-	if (!lsm_block_builder_add(&builder->index, lsm_buf_slice(&builder->last_key), lsm_slice(handle, len)))
+	if (!lsm_block_builder_add(&builder->index, lsm_buf_slice(&builder->last_key), lsm_slice(value, len)))
 		return no_memory(builder, err);
 	return LSM_OK;
 }
@@ -245,7 +251,20 @@ count_entry(LsmTableBuilder *builder, LsmSlice ikey, LsmSlice value)
 	props->raw_bytes += ikey.len + value.len;
 	if (lsm_ikey_seq(ikey) > props->max_seq)
 		props->max_seq = lsm_ikey_seq(ikey);
+	if (props->entries == 1 || lsm_ikey_seq(ikey) < props->min_seq)
+		props->min_seq = lsm_ikey_seq(ikey);
 	return true;
+}
+
+static void
+count_sequence(LsmTableBuilder *builder, uint64_t seq)
+{
+	if (lsm_block_builder_empty(&builder->data))
+		builder->seqs = (LsmSeqs){seq, seq};
+	if (seq < builder->seqs.min)
+		builder->seqs.min = seq;
+	if (seq > builder->seqs.max)
+		builder->seqs.max = seq;
 }
 
 /* Would this entry make the open block too large? */
@@ -291,12 +310,15 @@ lsm_table_builder_add(LsmTableBuilder *builder, LsmSlice ikey, LsmSlice value, L
 	}
 	if (builder->pending)
 	{
+		if (lsm_slice_compare(lsm_ikey_user(lsm_buf_slice(&builder->last_key)), lsm_ikey_user(ikey)) == 0)
+			builder->seqs.min = 0;
 		if (!shorten_between(&builder->last_key, ikey))
 			return no_memory(builder, err);
 		status = add_index_entry(builder, err);
 		if (status != LSM_OK)
 			return status;
 	}
+	count_sequence(builder, lsm_ikey_seq(ikey));
 	if ((options->bloom_bits > 0 && !lsm_filter_builder_add(&builder->filter, lsm_ikey_user(ikey))) ||
 		!lsm_buf_set(&builder->last_key, ikey.data, ikey.len) ||
 		!lsm_block_builder_add(&builder->data, ikey, value))

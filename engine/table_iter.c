@@ -22,6 +22,8 @@ typedef struct TableIter
 	LsmIter pub;
 	LsmTable *table;
 	bool fill_cache;
+	bool choosy; /* not every block is wanted */
+	LsmSeqs wanted;
 	LsmBlockIter index;
 	LsmBlockIter block;
 	bool loaded; /* block is over the block at this handle */
@@ -138,6 +140,19 @@ load_block(TableIter *self)
 	return true;
 }
 
+/* Moves the index on to a block that may be wanted. */
+static void
+pass_unwanted(TableIter *self, bool forward)
+{
+	while (self->choosy && self->index.valid && !lsm_seqs_meet(lsm_index_seqs(self->index.value), self->wanted))
+	{
+		if (forward)
+			lsm_block_iter_next(&self->index);
+		else
+			lsm_block_iter_prev(&self->index);
+	}
+}
+
 static inline void
 show(TableIter *self)
 {
@@ -163,6 +178,7 @@ settle(TableIter *self, bool forward)
 			lsm_block_iter_next(&self->index);
 		else
 			lsm_block_iter_prev(&self->index);
+		pass_unwanted(self, forward);
 		if (!self->index.valid)
 		{
 			stop(self, lsm_table_block_status(self->table, &self->index, self->table->index_handle.offset,
@@ -179,10 +195,11 @@ settle(TableIter *self, bool forward)
 	show(self);
 }
 
-/* After the index was positioned: loads its block.  False: there is none. */
+/* After the index was positioned: loads its block, or the next wanted one.  False: there is none. */
 static bool
-enter(TableIter *self)
+enter(TableIter *self, bool forward)
 {
+	pass_unwanted(self, forward);
 	self->pub.valid = false;
 	self->pub.status = LSM_OK;
 	if (self->index.valid)
@@ -198,7 +215,7 @@ iter_seek_first(LsmIter *it)
 	TableIter *self = (TableIter *) it;
 
 	lsm_block_iter_first(&self->index);
-	if (!enter(self))
+	if (!enter(self, true))
 		return;
 	lsm_block_iter_first(&self->block);
 	settle(self, true);
@@ -210,7 +227,7 @@ iter_seek_last(LsmIter *it)
 	TableIter *self = (TableIter *) it;
 
 	lsm_block_iter_last(&self->index);
-	if (!enter(self))
+	if (!enter(self, false))
 		return;
 	lsm_block_iter_last(&self->block);
 	settle(self, false);
@@ -222,7 +239,7 @@ iter_seek(LsmIter *it, LsmSlice target)
 	TableIter *self = (TableIter *) it;
 
 	lsm_block_iter_seek(&self->index, target);
-	if (!enter(self))
+	if (!enter(self, true))
 		return;
 	lsm_block_iter_seek(&self->block, target);
 	settle(self, true);
@@ -268,7 +285,7 @@ iter_close(LsmIter *it)
 static const LsmIterOps table_iter_ops = {iter_seek_first, iter_seek_last, iter_seek, iter_next, iter_prev, iter_close, NULL};
 
 LsmIter *
-lsm_table_iter(LsmTable *table, bool fill_cache)
+lsm_table_iter(LsmTable *table, bool fill_cache, LsmSeqs wanted)
 {
 	TableIter *self = calloc(1, sizeof(*self));
 
@@ -277,6 +294,8 @@ lsm_table_iter(LsmTable *table, bool fill_cache)
 	self->pub.ops = &table_iter_ops;
 	self->table = table;
 	self->fill_cache = fill_cache;
+	self->wanted = wanted;
+	self->choosy = wanted.min > 0 || wanted.max < LSM_MAX_SEQUENCE;
 	self->sequel = UINT64_MAX;
 	lsm_block_iter_init(&self->index, LSM_KEYS_INTERNAL);
 	lsm_block_iter_init(&self->block, LSM_KEYS_INTERNAL);

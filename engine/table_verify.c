@@ -84,6 +84,8 @@ check_entry(Verify *v)
 		report(v, "keys are not in order");
 	if (lsm_ikey_compare(key, v->index.key) > 0)
 		report(v, "key lies behind its block's index entry");
+	if (!lsm_seqs_meet(lsm_index_seqs(v->index.value), (LsmSeqs){lsm_ikey_seq(key), lsm_ikey_seq(key)}))
+		report(v, "index denies a sequence that is in its block");
 	if (table->filter_contents.data != NULL && !lsm_filter_may_match(&table->filter, v->at, lsm_ikey_user(key)))
 		report(v, "filter denies a key that is there");
 	if (lsm_ikey_type(key) == LSM_TYPE_DELETION)
@@ -100,6 +102,8 @@ check_entry(Verify *v)
 				counted->min_xid = stamp.xid;
 		}
 	}
+	if (counted->entries == 0 || lsm_ikey_seq(key) < counted->min_seq)
+		counted->min_seq = lsm_ikey_seq(key);
 	counted->entries++;
 	counted->raw_bytes += key.len + v->block.value.len;
 	if (lsm_ikey_seq(key) > counted->max_seq)
@@ -199,7 +203,7 @@ check_props(Verify *v)
 	if (props->known && v->complete &&
 		(props->entries != counted->entries || props->deletions != counted->deletions ||
 		 props->raw_bytes != counted->raw_bytes || props->min_xid != counted->min_xid ||
-		 props->max_seq != counted->max_seq))
+		 props->max_seq != counted->max_seq || (props->min_seq != 0 && props->min_seq != counted->min_seq)))
 		report(v, "properties do not agree with the entries");
 }
 

@@ -67,7 +67,7 @@ report_text(Verify *v, const LsmFileMeta *file, const char *text)
 static LsmStatus
 check_ends(Verify *v, LsmFileMeta *file, LsmTable *table, LsmError *err)
 {
-	LsmIter *it = lsm_table_iter(table, false);
+	LsmIter *it = lsm_table_iter(table, false, LSM_ALL_SEQS);
 
 	if (it == NULL)
 		return lsm_no_memory(err);

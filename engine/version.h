@@ -57,6 +57,13 @@ typedef struct LsmFiles
 	LsmLevel levels[LSM_NUM_LEVELS];
 } LsmFiles;
 
+/* Of a file whose properties are known. */
+static inline LsmSeqs
+lsm_file_seqs(const LsmFileMeta *file)
+{
+	return (LsmSeqs){file->props.min_seq, file->props.max_seq};
+}
+
 /* NULL when out of memory; one reference, the caller's. */
 extern LsmFileMeta *lsm_file_new(uint64_t number, uint64_t size, LsmSlice smallest, LsmSlice largest);
 extern void lsm_file_ref(LsmFileMeta *file);

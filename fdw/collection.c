@@ -417,7 +417,7 @@ docstore_kind_stats(char kind, uint64 storage, uint64 *bytes, uint64 *entries)
 
 	docstore_key_prefix(lower, kind, MyDatabaseId, storage);
 	docstore_key_prefix_end(upper, kind, MyDatabaseId, storage);
-	docstore_check(lsm_range_stats(docstore_db(), lsm_slice(lower, sizeof(lower)), lsm_slice(upper, sizeof(upper)), 0,
+	docstore_check(lsm_range_stats(docstore_db(), lsm_slice(lower, sizeof(lower)), lsm_slice(upper, sizeof(upper)), LSM_ALL_SEQS,
 								   bytes, entries, &err),
 				   &err);
 }

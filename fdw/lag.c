@@ -63,7 +63,7 @@ held_bytes(uint64 storage, uint64 position)
 		return 0;
 	docstore_change_key(lower, MyDatabaseId, storage, position + 1);
 	docstore_key_prefix_end(upper, DOCSTORE_KEY_CHANGE, MyDatabaseId, storage);
-	docstore_check(lsm_range_stats(docstore_db(), lsm_slice(lower, sizeof(lower)), lsm_slice(upper, sizeof(upper)), 0, &bytes, &entries, &err),
+	docstore_check(lsm_range_stats(docstore_db(), lsm_slice(lower, sizeof(lower)), lsm_slice(upper, sizeof(upper)), LSM_ALL_SEQS, &bytes, &entries, &err),
 				   &err);
 	return bytes;
 }

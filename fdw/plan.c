@@ -50,6 +50,7 @@
 #define TEXT_GREATER_OPERATOR 666
 /* Of so few entries in a range the files know no more than that they are few. */
 #define FEW_ENTRIES 1000
+#define ETAG_PROBES 5
 
 /* RelOptInfo.fdw_private */
 typedef struct DocRel
@@ -135,20 +136,15 @@ docstore_get_rel_size(PlannerInfo *root, RelOptInfo *rel, Oid relid)
 	estimate_rows(root, rel);
 }
 
-/*
- * The part of the collection that is read within bounds: from the files if they are constants, else as the planner
- * guesses.  Bounds of the etag only leave files out: what is returned may be much less.
- */
-static double
-bounds_fraction(PlannerInfo *root, RelOptInfo *rel, List *seeks)
+/* The range that seeks give, if their operands are known. */
+static bool
+constant_range(PlannerInfo *root, RelOptInfo *rel, List *seeks, SeekRange *range)
 {
 	DocRel *private = rel->fdw_private;
 	int n = list_length(seeks);
 	SeekOp *ops = palloc(n * sizeof(SeekOp));
 	Datum *values = palloc(n * sizeof(Datum));
 	bool *nulls = palloc(n * sizeof(bool));
-	List *clauses = NIL;
-	bool constant = true;
 	ListCell *lc;
 
 	foreach (lc, seeks)
@@ -157,28 +153,51 @@ bounds_fraction(PlannerInfo *root, RelOptInfo *rel, List *seeks)
 		int i = foreach_current_index(lc);
 		Node *operand = estimate_expression_value(root, (Node *) seek->operand);
 
-		if (!doc_seek_is_etag(seek->op))
-			clauses = lappend(clauses, seek->rinfo);
 		if (!IsA(operand, Const))
-		{
-			constant = false;
-			continue;
-		}
+			return false;
 		ops[i] = seek->op;
 		values[i] = ((Const *) operand)->constvalue;
 		nulls[i] = ((Const *) operand)->constisnull;
 	}
-	if (constant)
+	doc_seek_range(private->storage, ops, n, values, nulls, range);
+	return true;
+}
+
+static List *
+clauses_of(List *seeks, bool etag)
+{
+	List *clauses = NIL;
+	ListCell *lc;
+
+	foreach (lc, seeks)
 	{
-		SeekRange range;
+		Seek *seek = lfirst(lc);
+
+		if (doc_seek_is_etag(seek->op) == etag)
+			clauses = lappend(clauses, seek->rinfo);
+	}
+	return clauses;
+}
+
+/*
+ * The part of the collection that is found within bounds: from the files if they are constants, else as the planner
+ * guesses.  Bounds of the etag only leave files out: what is returned may be much less.
+ */
+static double
+bounds_fraction(PlannerInfo *root, RelOptInfo *rel, List *seeks)
+{
+	List *clauses = clauses_of(seeks, false);
+	SeekRange range;
+
+	if (constant_range(root, rel, seeks, &range))
+	{
 		uint64 bytes;
 		uint64 entries;
 		LsmError err;
 
-		doc_seek_range(private->storage, ops, n, values, nulls, &range);
 		if (range.nothing)
 			return 0;
-		docstore_check(lsm_range_stats(docstore_db(), range.lower, range.upper, range.min_etag, &bytes, &entries, &err), &err);
+		docstore_check(lsm_range_stats(docstore_db(), range.lower, range.upper, range.etags, &bytes, &entries, &err), &err);
 		/* Small numbers say little, since files are counted by blocks; but they are small. */
 		if (entries > FEW_ENTRIES || clauses == NIL)
 			return Min((double) entries / rel->tuples, 1.0);
@@ -187,29 +206,68 @@ bounds_fraction(PlannerInfo *root, RelOptInfo *rel, List *seeks)
 	return clauselist_selectivity(root, clauses, rel->relid, JOIN_INNER, NULL);
 }
 
+/* The part of the collection that a scan for certain etags, not known yet, looks at: the most for a few from the past. */
+static double
+etags_fraction(RelOptInfo *rel)
+{
+	DocRel *private = rel->fdw_private;
+	uint64 last = lsm_last_sequence(docstore_db());
+	uint64 most = 0;
+	SeekRange range;
+
+	doc_seek_range(private->storage, NULL, 0, NULL, NULL, &range);
+	for (int i = 1; i < ETAG_PROBES; i++)
+	{
+		uint64 etag = last / ETAG_PROBES * i;
+		uint64 entries;
+		LsmError err;
+
+		docstore_check(lsm_range_reads(docstore_db(), range.lower, range.upper, (LsmSeqs){etag, etag}, &entries, &err), &err);
+		most = Max(most, entries);
+	}
+	return Min((double) most / rel->tuples, 1.0);
+}
+
+/* The part of the collection that a scan within bounds looks at. */
+static double
+read_fraction(PlannerInfo *root, RelOptInfo *rel, List *seeks)
+{
+	double fraction = bounds_fraction(root, rel, seeks);
+	List *etags = clauses_of(seeks, true);
+	bool certain = false;
+	SeekRange range;
+	ListCell *lc;
+
+	if (etags == NIL)
+		return fraction;
+	if (constant_range(root, rel, seeks, &range))
+	{
+		uint64 entries;
+		LsmError err;
+
+		if (range.nothing)
+			return 0;
+		docstore_check(lsm_range_reads(docstore_db(), range.lower, range.upper, range.etags, &entries, &err), &err);
+		return Min((double) entries / rel->tuples, 1.0);
+	}
+	foreach (lc, seeks)
+		certain |= ((Seek *) lfirst(lc))->op == SEEK_ETAG_EQ || ((Seek *) lfirst(lc))->op == SEEK_ETAG_ANY;
+	return certain ? Min(fraction, etags_fraction(rel)) : fraction;
+}
+
 /* What bounds leave is known from the files, also before ANALYZE; the planner guesses the rest. */
 static void
 estimate_rows(PlannerInfo *root, RelOptInfo *rel)
 {
 	DocRel *private = rel->fdw_private;
-	List *others = NIL;
-	List *bounds = NIL;
-	List *etags = NIL;
-	ListCell *lc;
+	List *bounds = clauses_of(private->seeks, false);
+	List *etags = clauses_of(private->seeks, true);
+	List *others;
 
 	set_baserel_size_estimates(root, rel);
 	if (private->seeks == NIL || ((Seek *) linitial(private->seeks))->op == SEEK_EQ ||
 		((Seek *) linitial(private->seeks))->op == SEEK_ANY)
 		return;
-	foreach (lc, private->seeks)
-	{
-		Seek *seek = lfirst(lc);
-
-		if (doc_seek_is_etag(seek->op))
-			etags = lappend(etags, seek->rinfo);
-		else
-			bounds = lappend(bounds, seek->rinfo);
-	}
 	others = list_difference_ptr(list_difference_ptr(rel->baserestrictinfo, bounds), etags);
 	rel->rows = rel->tuples * bounds_fraction(root, rel, private->seeks) * clauselist_selectivity(root, others, 0, JOIN_INNER, NULL);
 	if (etags != NIL)
@@ -237,7 +295,7 @@ cost_scan(PlannerInfo *root, RelOptInfo *rel, List *seeks, ParamPathInfo *param,
 			lookups = fetched = docstore_array_length(root, (Node *) seek->operand);
 		else
 		{
-			fetched = clamp_row_est(rel->tuples * bounds_fraction(root, rel, seeks));
+			fetched = clamp_row_est(rel->tuples * read_fraction(root, rel, seeks));
 			lookups = 1;
 		}
 	}
@@ -287,23 +345,24 @@ add_partial_path_for(PlannerInfo *root, RelOptInfo *rel, List *pathkeys, bool ba
 	doc_parts_add_path(root, rel, &cost, private->bytes, pathkeys, backward);
 }
 
+/* Is it the column of that number? */
 static bool
-is_id_member(PlannerInfo *root, RelOptInfo *rel, EquivalenceClass *ec, EquivalenceMember *em, void *arg)
+is_member(PlannerInfo *root, RelOptInfo *rel, EquivalenceClass *ec, EquivalenceMember *em, void *arg)
 {
-	const DocTable *table = arg;
 	Node *node = (Node *) em->em_expr;
 
 	while (node != NULL && IsA(node, RelabelType))
 		node = (Node *) ((RelabelType *) node)->arg;
 	return node != NULL && IsA(node, Var) && ((Var *) node)->varno == rel->relid &&
-		   ((Var *) node)->varattno == table->id;
+		   ((Var *) node)->varattno == *(AttrNumber *) arg;
 }
 
-/* Lookups by columns of other relations. */
+/* Lookups by columns of other relations, and scans for the etags that lie there. */
 static void
 add_parameterised_paths(PlannerInfo *root, RelOptInfo *rel)
 {
 	DocRel *private = rel->fdw_private;
+	AttrNumber columns[] = {private->table->id, private->table->etag};
 	List *clauses = NIL;
 	List *params = NIL;
 	ListCell *lc;
@@ -312,15 +371,13 @@ add_parameterised_paths(PlannerInfo *root, RelOptInfo *rel)
 	{
 		RestrictInfo *rinfo = lfirst_node(RestrictInfo, lc);
 
-		Seek *seek = join_clause_is_movable_to(rinfo, rel) ? doc_seek_match(root, rel, private->table, rinfo) : NULL;
-
-		if (seek != NULL && !doc_seek_is_etag(seek->op))
+		if (join_clause_is_movable_to(rinfo, rel) && doc_seek_match(root, rel, private->table, rinfo) != NULL)
 			clauses = lappend(clauses, rinfo);
 	}
-	if (rel->has_eclass_joins)
-		clauses = list_concat(clauses,
-							  generate_implied_equalities_for_column(root, rel, is_id_member, private->table,
-																	 rel->lateral_referencers));
+	for (int i = 0; rel->has_eclass_joins && i < lengthof(columns); i++)
+		if (columns[i] != 0)
+			clauses = list_concat(clauses, generate_implied_equalities_for_column(root, rel, is_member, &columns[i],
+																				  rel->lateral_referencers));
 	foreach (lc, clauses)
 	{
 		RestrictInfo *rinfo = lfirst_node(RestrictInfo, lc);
@@ -418,8 +475,7 @@ docstore_get_paths(PlannerInfo *root, RelOptInfo *rel, Oid relid)
 		add_path_for(root, rel, private->seeks, lateral, backward, true);
 		add_partial_path_for(root, rel, backward, true);
 	}
-	if (private->table->id != 0)
-		add_parameterised_paths(root, rel);
+	add_parameterised_paths(root, rel);
 }
 
 /* Row triggers see the old row before the write finds out that there is a newer one. */

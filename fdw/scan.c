@@ -250,7 +250,7 @@ open_next(DocScan *scan)
 		return false;
 	scan->opened = true;
 	doc_cursor_open(scan->cursor, lower, upper);
-	lsm_scan_newer(scan->cursor->scan, scan->range.min_etag);
+	lsm_scan_want(scan->cursor->scan, scan->range.etags);
 	return true;
 }
 
@@ -278,7 +278,7 @@ next_in_range(DocScan *scan)
 			else
 				lsm_scan_first(at);
 		}
-		if (at->valid && at->version.seq < scan->range.min_etag)
+		if (at->valid && (at->version.seq < scan->range.etags.min || at->version.seq > scan->range.etags.max))
 		{
 			lsm_scan_release(at);
 			CHECK_FOR_INTERRUPTS();

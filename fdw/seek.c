@@ -6,7 +6,7 @@
  * equality and prefixes any deterministic collation will do.  "id IS NULL" is
  * true of no document, as "id = NULL" is.
  *
- * Of the etag lower bounds count: "etag > 5", and what implies one.
+ * Of the etag both bounds count: "etag > 5", "(etag, id) <= (5, 'a')", and of a list the lowest and the highest.
  */
 #include "postgres.h"
 
@@ -67,48 +67,62 @@ etag_seek(Oid opno, bool flip)
 		case BTEqualStrategyNumber:
 			return SEEK_ETAG_EQ;
 		case BTGreaterStrategyNumber:
-			return flip ? 0 : SEEK_ETAG_GT;
+			return flip ? SEEK_ETAG_LT : SEEK_ETAG_GT;
 		case BTGreaterEqualStrategyNumber:
-			return flip ? 0 : SEEK_ETAG_GE;
+			return flip ? SEEK_ETAG_LE : SEEK_ETAG_GE;
 		case BTLessStrategyNumber:
-			return flip ? SEEK_ETAG_GT : 0;
+			return flip ? SEEK_ETAG_GT : SEEK_ETAG_LT;
 		case BTLessEqualStrategyNumber:
-			return flip ? SEEK_ETAG_GE : 0;
+			return flip ? SEEK_ETAG_GE : SEEK_ETAG_LE;
 		default:
 			return 0;
 	}
 }
 
-/* A lower bound of the etag that a clause gives; operand becomes a bigint. */
+/* The seek of "left op right", one of which is the etag; operand becomes a bigint. */
+static SeekOp
+match_etag_operator(Oid opno, Node *left, Node *right, RelOptInfo *rel, const DocTable *table, Node **operand)
+{
+	bool flip = !is_column(left, rel, table->etag);
+
+	if (flip && !is_column(right, rel, table->etag))
+		return 0;
+	*operand = flip ? left : right;
+	switch (exprType(*operand))
+	{
+		case INT8OID:
+			break;
+		case INT4OID:
+			*operand = (Node *) makeFuncExpr(F_INT8_INT4, INT8OID, list_make1(*operand), InvalidOid, InvalidOid, COERCE_IMPLICIT_CAST);
+			break;
+		case INT2OID:
+			*operand = (Node *) makeFuncExpr(F_INT8_INT2, INT8OID, list_make1(*operand), InvalidOid, InvalidOid, COERCE_IMPLICIT_CAST);
+			break;
+		default:
+			return 0;
+	}
+	return etag_seek(opno, flip);
+}
+
+/* Bounds of the etag that a clause gives. */
 static SeekOp
 match_etag(Node *clause, RelOptInfo *rel, const DocTable *table, Node **operand)
 {
-	SeekOp op = 0;
-
 	if (table->etag == 0)
 		return 0;
 	if (IsA(clause, OpExpr) && list_length(((OpExpr *) clause)->args) == 2)
 	{
 		OpExpr *expr = (OpExpr *) clause;
-		bool flip = !is_column(linitial(expr->args), rel, table->etag);
 
-		if (flip && !is_column(lsecond(expr->args), rel, table->etag))
-			return 0;
-		op = etag_seek(expr->opno, flip);
-		*operand = flip ? linitial(expr->args) : lsecond(expr->args);
-		switch (exprType(*operand))
-		{
-			case INT8OID:
-				return op;
-			case INT4OID:
-				*operand = (Node *) makeFuncExpr(F_INT8_INT4, INT8OID, list_make1(*operand), InvalidOid, InvalidOid, COERCE_IMPLICIT_CAST);
-				return op;
-			case INT2OID:
-				*operand = (Node *) makeFuncExpr(F_INT8_INT2, INT8OID, list_make1(*operand), InvalidOid, InvalidOid, COERCE_IMPLICIT_CAST);
-				return op;
-			default:
-				return 0;
-		}
+		return match_etag_operator(expr->opno, linitial(expr->args), lsecond(expr->args), rel, table, operand);
+	}
+	if (IsA(clause, RowCompareExpr))
+	{
+		RowCompareExpr *expr = (RowCompareExpr *) clause;
+		SeekOp op = match_etag_operator(linitial_oid(expr->opnos), linitial(expr->largs), linitial(expr->rargs), rel, table, operand);
+
+		return op == SEEK_ETAG_GT ? SEEK_ETAG_GE : op == SEEK_ETAG_LT ? SEEK_ETAG_LE
+																	  : op;
 	}
 	if (IsA(clause, ScalarArrayOpExpr))
 	{
@@ -116,7 +130,8 @@ match_etag(Node *clause, RelOptInfo *rel, const DocTable *table, Node **operand)
 
 		*operand = lsecond(expr->args);
 		if (expr->useOr && is_column(linitial(expr->args), rel, table->etag) &&
-			etag_seek(expr->opno, false) == SEEK_ETAG_EQ && exprType(*operand) == INT8ARRAYOID)
+			etag_seek(expr->opno, false) == SEEK_ETAG_EQ &&
+			(exprType(*operand) == INT8ARRAYOID || exprType(*operand) == INT4ARRAYOID || exprType(*operand) == INT2ARRAYOID))
 			return SEEK_ETAG_ANY;
 	}
 	return 0;
@@ -317,6 +332,10 @@ doc_seek_text(SeekOp op)
 			return "etag = ";
 		case SEEK_ETAG_ANY:
 			return "etag = ANY ";
+		case SEEK_ETAG_LT:
+			return "etag < ";
+		case SEEK_ETAG_LE:
+			return "etag <= ";
 		case SEEK_ETAG_GT:
 			return "etag > ";
 		case SEEK_ETAG_GE:
@@ -416,32 +435,52 @@ add_point(SeekRange *range, uint64 storage, Datum datum)
 static void
 raise_etag(SeekRange *range, int64 etag)
 {
-	if (etag > 0 && (uint64) etag > range->min_etag)
-		range->min_etag = (uint64) etag;
+	if (etag > 0 && (uint64) etag > range->etags.min)
+		range->etags.min = (uint64) etag;
 }
 
-/* The lowest of an array; there is none if it has no elements but nulls. */
 static void
-raise_etag_to_any(SeekRange *range, Datum array)
+cut_etag(SeekRange *range, int64 etag)
 {
+	/* Each document has one above 0. */
+	if (etag <= 0)
+		range->nothing = true;
+	else if ((uint64) etag < range->etags.max)
+		range->etags.max = (uint64) etag;
+}
+
+static int64
+array_element(Oid type, Datum element)
+{
+	return type == INT8OID ? DatumGetInt64(element) : type == INT4OID ? DatumGetInt32(element)
+																	  : DatumGetInt16(element);
+}
+
+/* The lowest and the highest of an array; there is none if it has no elements but nulls. */
+static void
+bound_etag_by_any(SeekRange *range, Datum datum)
+{
+	ArrayType *array = DatumGetArrayTypeP(datum);
+	Oid type = ARR_ELEMTYPE(array);
 	Datum *elements;
 	bool *nulls;
 	int64 lowest = PG_INT64_MAX;
-	bool any = false;
+	int64 highest = PG_INT64_MIN;
+	int16 len;
+	bool by_value;
+	char align;
 	int n;
 
-	deconstruct_array(DatumGetArrayTypeP(array), INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE, &elements, &nulls,
-					  &n);
+	get_typlenbyvalalign(type, &len, &by_value, &align);
+	deconstruct_array(array, type, len, by_value, align, &elements, &nulls, &n);
 	for (int i = 0; i < n; i++)
 		if (!nulls[i])
 		{
-			any = true;
-			lowest = Min(lowest, DatumGetInt64(elements[i]));
+			lowest = Min(lowest, array_element(type, elements[i]));
+			highest = Max(highest, array_element(type, elements[i]));
 		}
-	if (any)
-		raise_etag(range, lowest);
-	else
-		range->nothing = true;
+	raise_etag(range, lowest);
+	cut_etag(range, highest);
 }
 
 void
@@ -453,6 +492,7 @@ doc_seek_range(uint64 storage, const SeekOp *ops, int nops, const Datum *values,
 	docstore_key_prefix_end(end, DOCSTORE_KEY_DOCUMENT, MyDatabaseId, storage);
 	range->lower = bound(storage, "", 0, false);
 	range->upper = lsm_slice(end, DOCSTORE_KEY_PREFIX);
+	range->etags = LSM_ALL_SEQS;
 
 	for (int i = 0; i < nops; i++)
 	{
@@ -536,8 +576,20 @@ doc_seek_range(uint64 storage, const SeekOp *ops, int nops, const Datum *values,
 				break;
 			}
 			case SEEK_ETAG_EQ:
+				raise_etag(range, DatumGetInt64(values[i]));
+				cut_etag(range, DatumGetInt64(values[i]));
+				break;
 			case SEEK_ETAG_GE:
 				raise_etag(range, DatumGetInt64(values[i]));
+				break;
+			case SEEK_ETAG_LE:
+				cut_etag(range, DatumGetInt64(values[i]));
+				break;
+			case SEEK_ETAG_LT:
+				if (DatumGetInt64(values[i]) == PG_INT64_MIN)
+					range->nothing = true;
+				else
+					cut_etag(range, DatumGetInt64(values[i]) - 1);
 				break;
 			case SEEK_ETAG_GT:
 				if (DatumGetInt64(values[i]) == PG_INT64_MAX)
@@ -546,10 +598,10 @@ doc_seek_range(uint64 storage, const SeekOp *ops, int nops, const Datum *values,
 					raise_etag(range, DatumGetInt64(values[i]) + 1);
 				break;
 			case SEEK_ETAG_ANY:
-				raise_etag_to_any(range, values[i]);
+				bound_etag_by_any(range, values[i]);
 				break;
 		}
 	}
-	if (lsm_slice_compare(range->lower, range->upper) >= 0)
+	if (lsm_slice_compare(range->lower, range->upper) >= 0 || range->etags.min > range->etags.max)
 		range->nothing = true;
 }

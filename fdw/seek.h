@@ -2,8 +2,8 @@
  * seek.h - conditions on the id that the engine can answer by position: found in clauses, turned into
  * points or a range when a scan starts.
  *
- * Conditions on the etag are no positions, but a lower bound of it leaves whole files out: those that hold nothing
- * that was written later.
+ * Conditions on the etag are no positions, but its bounds leave out files, and blocks of others, that hold nothing
+ * that was written in between (lsm_scan_want).
  */
 #ifndef DOCSTORE_SEEK_H
 #define DOCSTORE_SEEK_H
@@ -29,9 +29,11 @@ typedef enum SeekOp
 	SEEK_PREFIX, /* operand is the prefix */
 	SEEK_FROM,   /* >= for what begins a row comparison, (id, ...) > (operand, ...); the clause stays a filter */
 	SEEK_UPTO,   /* <=, likewise */
-	/* The operand is a bigint, or an array of bigints: a lower bound of the etags; the clause stays a filter. */
+	/* The operand is a bigint, or an array of integers: bounds of the etags; the clause stays a filter. */
 	SEEK_ETAG_EQ,
 	SEEK_ETAG_ANY,
+	SEEK_ETAG_LT,
+	SEEK_ETAG_LE,
 	SEEK_ETAG_GT,
 	SEEK_ETAG_GE
 } SeekOp;
@@ -75,7 +77,7 @@ typedef struct SeekRange
 	LsmSlice lower; /* else [lower, upper); nothing if nothing is set */
 	LsmSlice upper;
 	bool nothing;
-	uint64 min_etag; /* documents with lower ones are not wanted; 0: no bound */
+	LsmSeqs etags; /* documents with others are not wanted */
 } SeekRange;
 
 /* values, nulls: the operands' values.  Allocates in the current context. */

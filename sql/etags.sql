@@ -1,4 +1,4 @@
--- Conditions on the etag: files that hold nothing so new are left out, and the planner knows how much that is.
+-- Conditions on the etag: files and blocks that hold nothing of that time are left out, and the planner knows how much that is.
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS docstore;
 RESET client_min_messages;
@@ -68,6 +68,14 @@ EXPLAIN (COSTS OFF) SELECT id FROM logs WHERE etag > (SELECT 5) ORDER BY id;
 SELECT id FROM logs WHERE etag > (SELECT :old) ORDER BY id LIMIT 2;
 EXPLAIN (COSTS OFF) SELECT id FROM logs WHERE etag > 5.5;
 SELECT count(*) FROM logs WHERE etag > :old + 0.5;
+EXPLAIN (COSTS OFF) SELECT id FROM logs WHERE 9 >= etag AND etag IN (5, 7);
+SELECT id FROM logs WHERE etag = ANY (ARRAY[:first, :updated]::int[]) ORDER BY id;
+SELECT id FROM logs WHERE etag = ANY ('{3}'::smallint[]) AND etag < 0;
+-- Row comparisons that begin with it.
+EXPLAIN (COSTS OFF) SELECT id FROM logs WHERE (etag, id) > (8, 'b') AND ROW(9000000000, 'b') >= ROW(etag, id);
+SELECT id FROM logs WHERE (etag, id) > (:first, 'b05') ORDER BY id LIMIT 3;
+SELECT id FROM logs WHERE (etag, id) >= (:first, 'b01') AND (etag, id) <= (:first, 'b01');
+SELECT count(*) FROM logs WHERE (etag, id) < (:first, 'b01');
 -- Together with the id: the id finds the document, the etag is tested.
 EXPLAIN (COSTS OFF) UPDATE logs SET doc = '{"n": 1}' WHERE id = 'a00500' AND etag = 1;
 UPDATE logs SET doc = '{"n": 1}' WHERE id = 'a00500' AND etag = 1;
@@ -118,15 +126,69 @@ SELECT count(*) FROM logs WHERE etag > :old;
 SELECT docstore.compact('logs');
 SELECT id FROM logs WHERE etag > :old ORDER BY id;
 
+-- Upper bounds, too, where nothing older could come to light; where much was written in order, few blocks are read.
+CREATE TEMP TABLE times AS SELECT id, etag FROM logs;
+DO $$
+DECLARE
+	early bigint = etag FROM times WHERE id = 'a00100';
+	later bigint = etag FROM times WHERE id = 'a07000';
+	one bigint;
+	hundred bigint;
+	first bigint;
+BEGIN
+	FOR i IN 1..100 LOOP
+		PERFORM docstore.compact('logs');
+		one := blocks('SELECT id FROM logs WHERE etag = ' || later);
+		hundred := blocks(format('SELECT id FROM logs WHERE etag BETWEEN %s AND %s', later, later + 100));
+		first := blocks(format('SELECT id FROM logs WHERE etag <= %s ORDER BY id DESC', early));
+		EXIT WHEN one BETWEEN 1 AND 2 AND hundred BETWEEN 1 AND 4 AND first BETWEEN 1 AND 4;
+		IF i = 100 THEN
+			RAISE 'blocks read for one etag: %, for a hundred: %, for the first: %', one, hundred, first;
+		END IF;
+		PERFORM pg_sleep(0.1);
+	END LOOP;
+END $$;
+SELECT blocks('SELECT id FROM logs WHERE etag <= 0') AS none, blocks('SELECT id FROM logs WHERE etag > 10 AND etag < 5') AS none;
+SELECT count(*) FROM times t JOIN logs l ON l.id = t.id AND l.etag = t.etag;
+SELECT string_agg(l.id, ' ' ORDER BY l.id) FROM times t, logs l WHERE t.id = 'a07000' AND l.etag BETWEEN t.etag - 1 AND t.etag + 1;
+-- What is newer hides what is older, whether it is wanted or not, in memory, in files and merged; what is rolled back hides nothing.
+SELECT etag AS before FROM logs WHERE id = 'a07000' \gset
+BEGIN;
+SAVEPOINT before;
+DELETE FROM logs WHERE id = 'a07002';
+SELECT id FROM logs WHERE etag BETWEEN :before AND :before + 2;
+ROLLBACK TO before;
+SELECT id FROM logs WHERE etag BETWEEN :before AND :before + 2;
+COMMIT;
+UPDATE logs SET doc = '{"n": 7}' WHERE id = 'a07000';
+DELETE FROM logs WHERE id = 'a07001';
+SELECT id FROM logs WHERE etag BETWEEN :before AND :before + 2;
+SELECT docstore.flush();
+SELECT id FROM logs WHERE etag BETWEEN :before AND :before + 2;
+SELECT id FROM logs WHERE etag BETWEEN :before AND :before + 2 ORDER BY id DESC;
+SELECT docstore.compact('logs');
+SELECT id FROM logs WHERE etag BETWEEN :before AND :before + 2;
+-- In a nested loop, for the etags of the other side.
+SET enable_hashjoin = off;
+SET enable_mergejoin = off;
+SET enable_material = off;
+EXPLAIN (COSTS OFF) SELECT l.id FROM times t JOIN logs l ON l.etag = t.etag WHERE t.id IN ('a00001', 'a07000', 'a08000');
+SELECT l.id FROM times t JOIN logs l ON l.etag = t.etag WHERE t.id IN ('a00001', 'a07000', 'a08000');
+SELECT blocks('SELECT l.id FROM times t JOIN logs l ON l.etag = t.etag WHERE t.id IN (''a00001'', ''a07000'', ''a08000'')') < 50 AS few;
+EXPLAIN (COSTS OFF) SELECT (SELECT count(*) FROM logs l WHERE l.etag < t.etag) FROM times t WHERE t.id = 'a00003';
+SELECT (SELECT count(*) FROM logs l WHERE l.etag < t.etag) FROM times t WHERE t.id = 'a00003';
+RESET enable_hashjoin;
+RESET enable_mergejoin;
+RESET enable_material;
+
 -- The planner: from the files before ANALYZE; a third at most then, the histogram's share later.
-SELECT max(etag) AS last FROM logs \gset
+SELECT min(etag) AS low, max(etag) AS last FROM logs \gset
 INSERT INTO logs SELECT 'c' || g, jsonb_build_object('n', g) FROM generate_series(1, 5) g;
 SELECT estimate('SELECT FROM logs WHERE etag > 0') BETWEEN 5000 AND 8000 AS a_third;
 SELECT estimate('SELECT FROM logs WHERE etag > ' || :last) <= 5 AS few;
-SELECT estimate('SELECT FROM logs WHERE etag = ' || :last) AS one, estimate('SELECT FROM logs WHERE etag IN (1, 2, 3)') AS three;
+SELECT estimate('SELECT FROM logs WHERE etag = ' || :last) AS one, estimate(format('SELECT FROM logs WHERE etag IN (%s, %s, %s)', :low, :old - 1, :old)) AS three;
 ANALYZE logs;
 SELECT estimate('SELECT FROM logs WHERE etag > 0') BETWEEN 18000 AND 21000 AS all;
-SELECT min(etag) AS low FROM logs \gset
 SELECT estimate(format('SELECT FROM logs WHERE etag > %s', (:low + :old) / 2)) BETWEEN 8000 AND 12000 AS half;
 
 -- In parallel.

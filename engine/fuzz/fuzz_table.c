@@ -118,7 +118,7 @@ look_up(LsmTable *table, LsmSlice ikey, bool sound)
 static void
 use_table(LsmTable *table, bool sound, uint64_t entries)
 {
-	LsmIter *it = lsm_table_iter(table, false);
+	LsmIter *it = lsm_table_iter(table, false, LSM_ALL_SEQS);
 	LsmBuf key = {0};
 	uint64_t n = 0;
 

@@ -119,6 +119,8 @@ kit_sort(Kit *kit, bool stamped)
 			kit->props.min_xid = stamp.xid;
 		if (lsm_ikey_seq(entry->ikey) > kit->props.max_seq)
 			kit->props.max_seq = lsm_ikey_seq(entry->ikey);
+		if (i == 0 || lsm_ikey_seq(entry->ikey) < kit->props.min_seq)
+			kit->props.min_seq = lsm_ikey_seq(entry->ikey);
 	}
 }
 

@@ -73,7 +73,7 @@ test_memtable(int batch)
 		{
 			double off;
 
-			lsm_memtable_estimate(mt, key_of(lower, 'b', from), key_of(upper, 'b', from + length), 0, &entries, &bytes);
+			lsm_memtable_estimate(mt, key_of(lower, 'b', from), key_of(upper, 'b', from + length), LSM_ALL_SEQS, &entries, &bytes);
 			off = (double) entries / length - 1;
 			if (length <= 150)
 				CHECK(entries == (uint64_t) length);
@@ -94,11 +94,11 @@ test_memtable(int batch)
 	CHECK(worst <= 0.35);
 
 	/* all, nothing, what is newer */
-	lsm_memtable_estimate(mt, lsm_slice(NULL, 0), lsm_slice(NULL, 0), 0, &entries, &bytes);
+	lsm_memtable_estimate(mt, lsm_slice(NULL, 0), lsm_slice(NULL, 0), LSM_ALL_SEQS, &entries, &bytes);
 	CHECK(entries > 2 * each * 0.75 && entries < 2 * each * 1.25);
-	lsm_memtable_estimate(mt, lsm_slice("c", 1), lsm_slice(NULL, 0), 0, &entries, &bytes);
+	lsm_memtable_estimate(mt, lsm_slice("c", 1), lsm_slice(NULL, 0), LSM_ALL_SEQS, &entries, &bytes);
 	CHECK(entries == 0 && bytes == 0);
-	lsm_memtable_estimate(mt, lsm_slice("a", 1), lsm_slice("b", 1), each + 1, &entries, &bytes);
+	lsm_memtable_estimate(mt, lsm_slice("a", 1), lsm_slice("b", 1), (LsmSeqs){each + 1, UINT64_MAX}, &entries, &bytes);
 	CHECK(entries > each / 2 * 0.65 && entries < each / 2 * 1.35);
 	free(mt);
 }
@@ -118,7 +118,7 @@ check_near(const char *when, char letter, int from, int to, int there, double to
 	char upper[16];
 	double wanted = there;
 
-	MUST(lsm_range_stats(db, key_of(lower, letter, from), key_of(upper, letter, to), 0, &bytes, &entries, &err), &err);
+	MUST(lsm_range_stats(db, key_of(lower, letter, from), key_of(upper, letter, to), LSM_ALL_SEQS, &bytes, &entries, &err), &err);
 	if (distance((double) entries - wanted) > wanted * tolerance)
 		fprintf(stderr, "%s: %llu for %d of %c\n", when, (unsigned long long) entries, there, letter);
 	CHECK(distance((double) entries - wanted) <= wanted * tolerance);

@@ -165,7 +165,7 @@ say_table(LsmEnv *env, uint64_t number, uint64_t size)
 	LsmIter *iter;
 
 	MUST(lsm_table_open(env, NULL, number, size, &table, &err), &err);
-	iter = lsm_table_iter(table, false);
+	iter = lsm_table_iter(table, false, LSM_ALL_SEQS);
 	for (lsm_iter_seek_first(iter); iter->valid; lsm_iter_next(iter))
 	{
 		LsmSlice ikey = iter->key;

@@ -216,32 +216,45 @@ check_snapshot(uint64_t time, bool dead_too)
 	lsm_buf_free(&got);
 }
 
-/* A scan of what is newer than some write finds all of it, in both directions, and no version but the right ones. */
+static bool
+is_wanted(LsmSeqs wanted, uint64_t seq)
+{
+	return seq >= wanted.min && seq <= wanted.max;
+}
+
+/*
+ * A scan of what was written from one write to another finds all of it, in both directions, and no version but the right ones.
+ * Either end may be open.
+ */
 static void
-check_newer(uint64_t time)
+check_wanted(uint64_t time)
 {
 	LsmRead read = {LSM_MAX_SEQUENCE, visible, &time};
-	uint64_t min_seq = nwrites > 0 ? writes[below((uint64_t) nwrites)].seq : 1;
+	LsmSeqs wanted = LSM_ALL_SEQS;
 	int expected = 0;
 	int forward = 0;
 	int backward = 0;
 	LsmScan *scan;
 	LsmError err;
 
+	if (nwrites > 0 && below(3) > 0)
+		wanted.min = writes[below((uint64_t) nwrites)].seq;
+	if (nwrites > 0 && below(3) > 0)
+		wanted.max = below(3) == 0 ? wanted.min : writes[below((uint64_t) nwrites)].seq;
 	for (int key = 0; key < KEYS; key++)
 	{
 		int at = key % 10 == 9 ? -1 : model_get(key, time);
 
-		expected += at >= 0 && writes[at].seq >= min_seq;
+		expected += at >= 0 && is_wanted(wanted, writes[at].seq);
 	}
 	MUST(lsm_scan_open(db, &read, text(""), text("z"), &scan, &err), &err);
-	lsm_scan_newer(scan, min_seq);
+	lsm_scan_want(scan, wanted);
 	for (lsm_scan_first(scan); scan->valid; lsm_scan_next(scan))
 	{
 		char number[6] = {0};
 		int at;
 
-		if (scan->version.seq < min_seq)
+		if (!is_wanted(wanted, scan->version.seq))
 			continue;
 		memcpy(number, scan->key.data + 1, 5);
 		at = model_get(atoi(number), time);
@@ -252,7 +265,7 @@ check_newer(uint64_t time)
 	}
 	CHECK(scan->status == LSM_OK);
 	for (lsm_scan_last(scan); scan->valid; lsm_scan_prev(scan))
-		backward += scan->version.seq >= min_seq;
+		backward += is_wanted(wanted, scan->version.seq);
 	CHECK(scan->status == LSM_OK);
 	CHECK(forward == expected && backward == expected);
 	lsm_scan_close(scan);
@@ -557,7 +570,7 @@ test_random_transactions(int steps)
 		if (below(50) == 0)
 		{
 			check_snapshot(clock_now, false);
-			check_newer(clock_now);
+			check_wanted(clock_now);
 			for (int k = 0; k < MAX_SNAPSHOTS; k++)
 			{
 				if (snapshots[k].open)
@@ -569,7 +582,7 @@ test_random_transactions(int steps)
 		{
 			crash();
 			check_snapshot(clock_now, false);
-			check_newer(clock_now);
+			check_wanted(clock_now);
 			shrink_model();
 		}
 		if (step == steps * 3 / 4)

@@ -74,7 +74,7 @@ random_target(LsmBuf *target)
 static void
 check_iterator(LsmTable *table, bool fill_cache)
 {
-	LsmIter *it = lsm_table_iter(table, fill_cache);
+	LsmIter *it = lsm_table_iter(table, fill_cache, LSM_ALL_SEQS);
 	LsmBuf target = {0};
 	bool ok = true;
 
@@ -156,6 +156,67 @@ check_gets(LsmTable *table)
 }
 
 /* Offsets grow with the keys, from the file's beginning to its end. */
+/* What is not wanted may be left out; never what is, nor what hides it. */
+static void
+check_wanted(LsmTable *table)
+{
+	uint64_t a = 1 + kit_random(3000), b = 1 + kit_random(kit_random(2) ? 3000 : 100);
+	LsmSeqs wanted = {a < b ? a : b, a < b ? b : a};
+	LsmIter *it;
+	LsmBuf target = {0};
+	static bool shown[KIT_MAX + 1];
+	int wrong = 0;
+	int at = 0;
+
+	if (kit_random(3) == 0)
+		wanted.min = 0;
+	else if (kit_random(2) == 0)
+		wanted.max = LSM_MAX_SEQUENCE;
+	it = lsm_table_iter(table, true, wanted);
+	memset(shown, 0, sizeof(shown));
+	for (lsm_iter_seek_first(it); it->valid && at < kit.n; lsm_iter_next(it), at++)
+	{
+		while (at < kit.n && !kit_is_at(&kit, it, at))
+			at++;
+		shown[at] = true;
+	}
+	wrong += it->valid || it->status != LSM_OK;
+	for (int i = 0; i < kit.n; i++)
+	{
+		uint64_t seq = lsm_ikey_seq(kit.entries[i].ikey);
+		bool is_wanted = seq >= wanted.min && seq <= wanted.max;
+
+		wrong += is_wanted && !shown[i];
+		/* the same key's next newer one */
+		if (i > 0 && is_wanted && !shown[i - 1])
+			wrong += lsm_slice_compare(lsm_ikey_user(kit.entries[i - 1].ikey), lsm_ikey_user(kit.entries[i].ikey)) == 0;
+	}
+	CHECK(wrong == 0);
+	at = kit.n - 1;
+	for (lsm_iter_seek_last(it); it->valid; lsm_iter_prev(it), at--)
+	{
+		while (at >= 0 && !shown[at])
+			at--;
+		wrong += !kit_is_at(&kit, it, at);
+	}
+	while (at >= 0 && !shown[at])
+		at--;
+	CHECK(wrong == 0 && at == -1);
+	for (int n = 0; n < 50; n++)
+	{
+		LsmSlice key = random_target(&target);
+
+		at = kit_first_not_below(&kit, key);
+		while (at < kit.n && !shown[at])
+			at++;
+		lsm_iter_seek(it, key);
+		wrong += !kit_is_at(&kit, it, at);
+	}
+	CHECK(wrong == 0);
+	lsm_buf_free(&target);
+	lsm_iter_close(it);
+}
+
 static void
 check_offsets(LsmTable *table)
 {
@@ -227,6 +288,8 @@ check_table(const LsmTableOptions *options)
 	check_gets(table);
 	check_iterator(table, true);
 	check_gets(table);
+	for (int i = 0; i < 5; i++)
+		check_wanted(table);
 	check_offsets(table);
 	MUST(lsm_table_verify(table, count_damage, &damages, &entries, &kit_err), &kit_err);
 	CHECK(damages == 0 && entries == (uint64_t) kit.n);
@@ -260,6 +323,79 @@ test_round_trips(void)
 	}
 }
 
+/* Entries and blocks that a walk through a table comes to. */
+static int
+walk_wanted(LsmTable *table, LsmSeqs wanted, uint64_t *blocks)
+{
+	LsmIter *it = lsm_table_iter(table, false, wanted);
+	uint64_t before = lsm_read_counts.blocks_read;
+	int n = 0;
+
+	for (lsm_iter_seek_first(it); it->valid; lsm_iter_next(it))
+		n++;
+	CHECK(it->status == LSM_OK);
+	*blocks = lsm_read_counts.blocks_read - before;
+	lsm_iter_close(it);
+	return n;
+}
+
+/* Blocks of other sequences are not read, but for those that may hide something. */
+static void
+test_wanted_blocks(void)
+{
+	LsmTableOptions options = {200, 16, 0, 10, LSM_COMPRESS_NONE, 0, true, true};
+	LsmTable *table;
+	uint64_t blocks;
+	uint64_t all;
+	char key[16];
+
+	/* a hundred keys, in the order of their sequences */
+	kit_clear(&kit);
+	for (int i = 1; i <= 100; i++)
+		kit_add(&kit, lsm_slice(key, (size_t) snprintf(key, sizeof(key), "k%03d", i)), (uint64_t) i, LSM_TYPE_VALUE, lsm_slice("\0value", 6));
+	kit_sort(&kit, true);
+	kit_build(&kit, &options);
+	MUST(lsm_table_open(kit.env, NULL, kit.number, kit.size, &table, &kit_err), &kit_err);
+	CHECK(walk_wanted(table, LSM_ALL_SEQS, &all) == 100 && all > 9);
+	CHECK(walk_wanted(table, (LsmSeqs){50, 50}, &blocks) < 20 && blocks == 1);
+	CHECK(walk_wanted(table, (LsmSeqs){0, 1}, &blocks) < 20 && blocks == 1);
+	CHECK(walk_wanted(table, (LsmSeqs){100, LSM_MAX_SEQUENCE}, &blocks) < 20 && blocks == 1);
+	CHECK(walk_wanted(table, (LsmSeqs){20, 60}, &blocks) >= 41 && blocks > 1 && blocks < all - 1);
+	CHECK(walk_wanted(table, (LsmSeqs){101, LSM_MAX_SEQUENCE}, &blocks) == 0 && blocks == 0);
+	lsm_table_unref(table);
+	kit_remove(&kit);
+
+	/* a hundred versions of one key, newest first: each hides the older ones */
+	kit_clear(&kit);
+	for (int i = 1; i <= 100; i++)
+		kit_add(&kit, lsm_slice("key", 3), (uint64_t) i, LSM_TYPE_VALUE, lsm_slice("\0value", 6));
+	kit_sort(&kit, true);
+	kit_build(&kit, &options);
+	MUST(lsm_table_open(kit.env, NULL, kit.number, kit.size, &table, &kit_err), &kit_err);
+	CHECK(walk_wanted(table, LSM_ALL_SEQS, &all) == 100 && all > 9);
+	CHECK(walk_wanted(table, (LsmSeqs){0, 1}, &blocks) == 100 && blocks == all);
+	CHECK(walk_wanted(table, (LsmSeqs){100, 100}, &blocks) < 20 && blocks == 1);
+	lsm_table_unref(table);
+	kit_remove(&kit);
+}
+
+/* Properties of the version before had no lowest sequence. */
+static void
+test_old_props(void)
+{
+	LsmTableProps props = {.entries = 3, .raw_bytes = 100, .max_seq = 300, .min_seq = 200, .known = true};
+	LsmTableProps read;
+	char encoded[LSM_PROPS_MAX];
+	size_t len = lsm_props_encode(encoded, &props);
+
+	CHECK(lsm_props_decode(lsm_slice(encoded, len), &read) && read.known && read.min_seq == 200 && read.max_seq == 300);
+	encoded[0] = 1;
+	CHECK(!lsm_props_decode(lsm_slice(encoded, len), &read));
+	CHECK(lsm_props_decode(lsm_slice(encoded, len - 2), &read) && read.known && read.min_seq == 0 && read.max_seq == 300);
+	encoded[0] = 3;
+	CHECK(!lsm_props_decode(lsm_slice(encoded, len), &read));
+}
+
 /* An iterator keeps its table; a file may have LevelDB's old name. */
 static void
 test_handles(void)
@@ -273,7 +409,7 @@ test_handles(void)
 	random_entries(100, 300, false);
 	kit_build(&kit, &options);
 	MUST(lsm_table_open(kit.env, kit.cache, kit.number, kit.size, &table, &kit_err), &kit_err);
-	it = lsm_table_iter(table, true);
+	it = lsm_table_iter(table, true, LSM_ALL_SEQS);
 	lsm_table_unref(table);
 	lsm_iter_seek_first(it);
 	CHECK(kit_is_at(&kit, it, 0));
@@ -460,7 +596,7 @@ test_faults(void)
 	CHECK(!kit_get_is_right(&kit, table, lsm_ikey_user(kit.entries[0].ikey), LSM_MAX_SEQUENCE, -1, true));
 	CHECK(kit_err.status == LSM_IO);
 	CHECK(kit_get_is_right(&kit, table, lsm_ikey_user(kit.entries[0].ikey), LSM_MAX_SEQUENCE, -1, true));
-	it = lsm_table_iter(table, true);
+	it = lsm_table_iter(table, true, LSM_ALL_SEQS);
 	lsm_iter_seek_first(it);
 	lsm_env_sim_set_read_fault(kit.env, 1, 5, false);
 	while (it->valid)
@@ -536,6 +672,8 @@ main(void)
 	with_cache(0, 0, test_round_trips);
 	with_cache(1 << 20, 4096, test_round_trips);
 	with_cache(16 * 1024, 1024, test_round_trips); /* always full, and most blocks too large */
+	test_wanted_blocks();
+	test_old_props();
 	test_handles();
 	test_filter_rate();
 	test_refusals();

@@ -23,7 +23,7 @@ static Kit kit;
 static int
 scan(LsmTable *table, bool forward, bool *right)
 {
-	LsmIter *it = lsm_table_iter(table, true);
+	LsmIter *it = lsm_table_iter(table, true, LSM_ALL_SEQS);
 	int n = 0;
 
 	*right = true;
@@ -217,7 +217,7 @@ exercise(void)
 	{
 		int steps = 0;
 
-		it = lsm_table_iter(table, false);
+		it = lsm_table_iter(table, false, LSM_ALL_SEQS);
 		if (turn == 0)
 			lsm_iter_seek_first(it);
 		else if (turn == 1)
@@ -388,7 +388,7 @@ test_cut_later(void)
 	CHECK(lsm_env_sim_truncate(kit.env, name, 10));
 	CHECK(kit_get_is_right(&kit, table, lsm_ikey_user(kit.entries[0].ikey), LSM_MAX_SEQUENCE, -1, false));
 	CHECK(kit_err.status == LSM_CORRUPT && strcmp(kit_err.text, "file ends within a block") == 0);
-	it = lsm_table_iter(table, true);
+	it = lsm_table_iter(table, true, LSM_ALL_SEQS);
 	lsm_iter_seek_last(it);
 	CHECK(!it->valid && it->status == LSM_CORRUPT && strcmp(it->err.text, "file ends within a block") == 0);
 	lsm_iter_close(it);

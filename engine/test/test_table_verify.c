@@ -25,7 +25,7 @@ typedef struct Faulty
 static void
 check_faulty(const Faulty *faulty)
 {
-	LsmTableProps props = {(uint64_t) faulty->entries, 0, 0, 0, 7, true};
+	LsmTableProps props = {.entries = (uint64_t) faulty->entries, .max_seq = 7, .min_seq = 7, .known = true};
 	LsmBlockBuilder block;
 	LsmBlockBuilder metaindex;
 	LsmFilterBuilder filter;
