@@ -39,7 +39,8 @@ SELECT blocks() - :before BETWEEN 100 AND :whole * 0.7 AS reads_a_part;
 SELECT near(reltuples::bigint, 60000) FROM pg_class WHERE relname = 'thing_facts';
 SELECT attname, null_frac, n_distinct BETWEEN 9 AND 10 AS ten, n_distinct < -0.9 AS unique FROM pg_stats WHERE tablename = 'thing_facts' ORDER BY attname;
 SELECT near(estimate($$SELECT * FROM thing_facts WHERE kind = 'k3'$$), 6000);
-SELECT near(estimate($$SELECT * FROM thing_facts WHERE n < 30000$$), 30000);
+-- (A hundred parts of neighbours: a share that lies together is right within a fifth in 19 runs of 20, no more.)
+SELECT estimate($$SELECT * FROM thing_facts WHERE n < 30000$$) BETWEEN 15000 AND 45000 AS about_half;
 SELECT near(estimate($$SELECT kind FROM thing_facts GROUP BY kind$$), 10);
 -- The sample is spread over all of it.
 SELECT most_common_vals IS NULL AS no_common, (histogram_bounds::text::text[])[1] < 'thing/006000' AS low,
