@@ -116,7 +116,7 @@ engine-test: engine-test-build
 	@failed=0; for t in $(TEST_PROGRAMS); do echo "== $${t##*/}"; $$t || failed=1; done; exit $$failed
 
 # Skiplist, block cache, and the whole with writers, readers and a worker.
-TSAN_TESTS = memtable cache db
+TSAN_TESTS = memtable cache db jobs
 engine-tsan: $(TSAN_TESTS:%=build/tsan/test_%)
 	@for t in $^; do $$t || exit 1; done
 

@@ -1,9 +1,10 @@
 /*
  * compact.c - merging tables of one level into the next.
  *
- * Runs in one process at a time.  Between two entries it looks around: a
- * memtable that waits is flushed first, a request to stop is obeyed (the
- * outputs go, nothing has changed), and the rate is kept.
+ * Several may do that at the same time, each with a job (job.h).  Between two entries a
+ * merge looks around: a memtable that waits is flushed first unless somebody
+ * else is at it, a request to stop is obeyed (the outputs go, nothing has changed),
+ * and the rate is kept.
  */
 #include "engine/compact.h"
 
@@ -80,7 +81,7 @@ keep_rate(LsmDb *db, Pace *pace, uint64_t bytes, LsmError *err)
 	pace->last_bytes = bytes;
 	for (;;)
 	{
-		uint64_t rate = atomic_load(&shared->rate);
+		uint64_t rate = atomic_load(&shared->rate) / (uint64_t) lsm_job_count(db);
 		uint64_t passed_us;
 		uint64_t due_us;
 		LsmStatus status = LSM_OK;
@@ -114,17 +115,21 @@ look_around(LsmDb *db, Pace *pace, uint32_t n, const LsmOutput *output, LsmError
 	LsmShared *shared = db->shared;
 	bool advanced;
 
-	if (__builtin_expect(atomic_load_explicit(&shared->waiting, memory_order_relaxed) > 0, 0))
+	if (__builtin_expect(atomic_load_explicit(&shared->waiting, memory_order_relaxed) > 0, 0) &&
+		(lsm_role_mine(db) || lsm_role_free(db)))
 	{
 		uint64_t now = db->env->ops->now_us(db->env);
+		bool mine = lsm_role_mine(db);
 
 		/* A failed flush is tried again, but not at every entry: compaction may make room on the disk. */
-		if (pace->flush_failed_us == 0 || now - pace->flush_failed_us > 1000000)
+		if ((pace->flush_failed_us == 0 || now - pace->flush_failed_us > 1000000) && (mine || lsm_role_try(db)))
 		{
 			LsmError flush_err;
 			bool flushed;
 			LsmStatus status = lsm_flush_oldest(db, &flushed, &flush_err);
 
+			if (!mine)
+				lsm_role_give(db);
 			if (status == LSM_INTERRUPTED)
 			{
 				if (err != NULL)
@@ -260,21 +265,32 @@ run(LsmDb *db, LsmCompaction *c, LsmError *err)
 }
 
 LsmStatus
-lsm_compaction_run(LsmDb *db, LsmCompaction *compaction, LsmError *err)
+lsm_compaction_do(LsmDb *db, LsmCompaction *compaction, LsmPatience patience, bool *did, LsmError *err)
 {
 	LsmError local;
 	LsmStatus status;
+	bool taken;
 
 	if (err == NULL)
 		err = &local;
+	*did = false;
+	status = lsm_job_take(db, compaction, patience, &taken, err);
+	if (status != LSM_OK || !taken)
+	{
+		lsm_compaction_free(compaction);
+		return status;
+	}
 	lsm_throttle_merge_begins(db, compaction->level == 0, compaction->bytes);
 	status = run(db, compaction, err);
 	lsm_throttle_merge_ends(db, status == LSM_OK && !compaction->move ? compaction->bytes : 0);
+	lsm_job_end(db);
 	lsm_note_compaction(db, status, err);
+	lsm_compaction_free(compaction);
 	if (status == LSM_OK)
 	{
 		atomic_fetch_add(&db->shared->compactions, 1);
 		lsm_collect(db);
+		*did = true;
 	}
 	return status;
 }

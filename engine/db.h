@@ -50,6 +50,7 @@ typedef struct LsmOptions
 	LsmTableOptions table;             /* 16 KB blocks, restarts after 16 entries or 512 bytes, 10 bits, zstd level 3; level 0 uses the same unless
 							* level0_compression differs */
 	LsmCompression level0_compression; /* snappy: flushes must be quick */
+	int max_compactions;               /* merges that run in the background at the same time, if so many call lsm_work: 1 to 8; 2 */
 	bool seek_compaction;              /* merge files that many lookups search in vain before they come to a deeper one; false */
 	bool flush_all_versions;           /* standalone: flushes keep what no snapshot sees, as LevelDB's do; false */
 	bool inline_work;                  /* standalone: the writer itself flushes and compacts when due (deterministic) */
@@ -224,7 +225,10 @@ extern LsmSlice lsm_split_next(LsmSlice *keys);
 
 /* ---- background work ---- */
 
-/* One piece of work if any is due: a flush, else a compaction (which stops for flushes). */
+/*
+ * One piece of work if any is due: a flush, else a compaction (which stops for flushes).  Several threads or processes
+ * may call it again and again: their compactions run at the same time where they have nothing in common.
+ */
 extern LsmStatus lsm_work(LsmDb *db, bool *did_work, LsmError *err);
 /* Rotates the active memtable if it holds anything, and flushes everything. */
 extern LsmStatus lsm_flush(LsmDb *db, LsmError *err);
@@ -272,6 +276,21 @@ typedef struct LsmStats
 	LsmError last_error; /* of background work; status LSM_OK: none */
 } LsmStats;
 extern LsmStatus lsm_stats(LsmDb *db, LsmStats *stats, LsmError *err);
+
+/* The merges that run at the moment, of everybody. */
+typedef struct LsmMerge
+{
+	int handle; /* whose it is */
+	int level;
+	int output_level;
+	int files;      /* that it reads */
+	uint64_t bytes; /* likewise */
+	uint64_t passed_us;
+	uint64_t takes_us; /* altogether, as far as it can tell */
+} LsmMerge;
+#define LSM_MAX_MERGES 9
+/* Returns how many there are. */
+extern int lsm_merges(LsmDb *db, LsmMerge merges[LSM_MAX_MERGES]);
 
 /* As in LsmStats, but cheap: opens no file. */
 typedef struct LsmMemtables

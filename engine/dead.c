@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "engine/install.h"
+#include "engine/job.h"
 #include "engine/room.h"
 #include "engine/work.h"
 
@@ -21,14 +22,6 @@
 #define LEAST_PAUSE_US 1000000   /* between two stretches */
 #define PAUSE 10                 /* times what the last one took */
 #define FAILED_PAUSE_US 60000000 /* after an error */
-
-static void
-set_key(LsmDeadKey *key, LsmSlice from)
-{
-	key->len = from.len < sizeof(key->bytes) ? (uint32_t) from.len : sizeof(key->bytes);
-	if (key->len > 0)
-		memcpy(key->bytes, from.data, key->len);
-}
 
 void
 lsm_dead_note(LsmDb *db, LsmSlice first, LsmSlice last)
@@ -41,8 +34,8 @@ lsm_dead_note(LsmDb *db, LsmSlice first, LsmSlice last)
 	if (!atomic_load(&shared->dead_noted))
 	{
 		/* a key that is too long is cut: the stretch begins a little earlier, ends a little earlier */
-		set_key(&shared->dead_first, first);
-		set_key(&shared->dead_last, last);
+		lsm_key_head(&shared->dead_first, first);
+		lsm_key_head(&shared->dead_last, last);
 		shared->dead_flushed = false;
 		shared->dead_took_us = 0;
 		atomic_store(&shared->dead_noted, true);
@@ -103,15 +96,16 @@ lsm_dead_work(LsmDb *db, bool *did, LsmError *err)
 	uint64_t since_us = db->env->ops->now_us(db->env);
 	char cut[sizeof(shared->dead_last.bytes)];
 	bool all = true;
-	LsmDeadKey first;
-	LsmDeadKey last;
+	LsmKeyHead first;
+	LsmKeyHead last;
 	LsmSlice lower;
 	LsmSlice upper;
 	LsmSlice end;
-	LsmStatus status = LSM_OK;
+	LsmStatus status;
+	bool reserved;
 
 	*did = false;
-	if (!atomic_load(&shared->dead_noted))
+	if (!lsm_dead_noted(db))
 		return LSM_OK;
 	lsm_lock(db->env, LSM_LOCK_STATE, LSM_SHARED);
 	first = shared->dead_first;
@@ -119,6 +113,10 @@ lsm_dead_work(LsmDb *db, bool *did, LsmError *err)
 	lsm_unlock(db->env, LSM_LOCK_STATE);
 	lower = lsm_slice(first.bytes, first.len);
 	upper = lsm_slice(last.bytes, last.len);
+	/* who waited would keep level 0 from being merged meanwhile */
+	status = lsm_job_reserve(db, lower, upper, LSM_JOB_TRY, &reserved, err);
+	if (status != LSM_OK || !reserved)
+		return status; /* another time */
 	if (!shared->dead_flushed)
 		status = flush(db, err);
 	if (status == LSM_OK)
@@ -136,11 +134,14 @@ lsm_dead_work(LsmDb *db, bool *did, LsmError *err)
 		else
 			end = upper;
 		if (lsm_slice_compare(lower, end) < 0)
-			status = lsm_compact_range_with_role(db, lower, end, err);
+			status = lsm_compact_range_with_role(db, lower, end, LSM_JOB_TRY, err);
 	}
 	shared->dead_took_us += db->env->ops->now_us(db->env) - since_us;
+	/* goes on another time */
 	if (status == LSM_INTERRUPTED)
-		return status; /* goes on another time */
+		return status;
+	if (status == LSM_BUSY)
+		return LSM_OK;
 	if (status != LSM_OK)
 	{
 		finish(db, FAILED_PAUSE_US);
@@ -153,7 +154,7 @@ lsm_dead_work(LsmDb *db, bool *did, LsmError *err)
 		return LSM_OK;
 	}
 	lsm_lock(db->env, LSM_LOCK_STATE, LSM_EXCLUSIVE);
-	set_key(&shared->dead_first, end);
+	lsm_key_head(&shared->dead_first, end);
 	lsm_unlock(db->env, LSM_LOCK_STATE);
 	return LSM_OK;
 }

@@ -12,7 +12,13 @@
 /* Asks for the space of keys from first to last.  One stretch at a time; others are forgotten until it is done.  No lock held. */
 extern void lsm_dead_note(LsmDb *db, LsmSlice first, LsmSlice last);
 
-/* With the role: a part of what was asked for; *did false if there is nothing. */
+static inline bool
+lsm_dead_noted(const LsmDb *db)
+{
+	return atomic_load(&db->shared->dead_noted);
+}
+
+/* With the role: a part of what was asked for; *did false if there is nothing, or others merge there just now. */
 extern LsmStatus lsm_dead_work(LsmDb *db, bool *did, LsmError *err);
 
 /* ---- a scan's count ---- */

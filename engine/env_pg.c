@@ -38,7 +38,7 @@ typedef struct PgShared
 {
 	ConditionVariable waits[LSM_NUM_WAITS];
 	slock_t mutex;
-	Latch *worker; /* mutex */
+	Latch *workers[LSM_PG_MAX_WORKERS]; /* mutex; NULL: nobody */
 } PgShared;
 
 typedef struct PgEnv
@@ -358,13 +358,14 @@ pg_wake(LsmEnv *env, LsmWaitId what)
 	ConditionVariableBroadcast(&shared->waits[what]);
 	if (what == LSM_WAIT_WORK)
 	{
-		Latch *worker;
+		Latch *workers[LSM_PG_MAX_WORKERS];
 
 		SpinLockAcquire(&shared->mutex);
-		worker = shared->worker;
+		memcpy(workers, shared->workers, sizeof(workers));
 		SpinLockRelease(&shared->mutex);
-		if (worker != NULL)
-			SetLatch(worker);
+		for (int i = 0; i < LSM_PG_MAX_WORKERS; i++)
+			if (workers[i] != NULL)
+				SetLatch(workers[i]);
 	}
 }
 
@@ -413,7 +414,7 @@ lsm_env_pg_shared_init(void *mem)
 	for (int i = 0; i < LSM_NUM_WAITS; i++)
 		ConditionVariableInit(&shared->waits[i]);
 	SpinLockInit(&shared->mutex);
-	shared->worker = NULL;
+	memset(shared->workers, 0, sizeof(shared->workers));
 }
 
 LsmEnv *
@@ -425,12 +426,33 @@ lsm_env_pg_attach(void *shared, LWLockPadded *locks)
 	return &the_env.base;
 }
 
-void
-lsm_env_pg_set_worker(Latch *latch)
+/* Puts a latch where another is. */
+static void
+replace_worker(Latch *old, Latch *latch)
 {
-	SpinLockAcquire(&the_env.shared->mutex);
-	the_env.shared->worker = latch;
-	SpinLockRelease(&the_env.shared->mutex);
+	PgShared *shared = the_env.shared;
+
+	SpinLockAcquire(&shared->mutex);
+	for (int i = 0; i < LSM_PG_MAX_WORKERS; i++)
+		if (shared->workers[i] == old)
+		{
+			shared->workers[i] = latch;
+			break;
+		}
+	SpinLockRelease(&shared->mutex);
+}
+
+void
+lsm_env_pg_add_worker(Latch *latch)
+{
+	replace_worker(latch, NULL);
+	replace_worker(NULL, latch);
+}
+
+void
+lsm_env_pg_remove_worker(Latch *latch)
+{
+	replace_worker(latch, NULL);
 }
 
 /*

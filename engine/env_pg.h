@@ -20,8 +20,10 @@ extern void lsm_env_pg_shared_init(void *shared);
 /* This process's env over the shared part; locks: LSM_NUM_LOCKS of a tranche.  Never freed. */
 extern LsmEnv *lsm_env_pg_attach(void *shared, LWLockPadded *locks);
 
-/* The process that does background work: LSM_WAIT_WORK's wakeups set its latch.  NULL when it ends. */
-extern void lsm_env_pg_set_worker(Latch *latch);
+/* A process that does background work: LSM_WAIT_WORK's wakeups set its latch, until it ends. */
+#define LSM_PG_MAX_WORKERS 8
+extern void lsm_env_pg_add_worker(Latch *latch);
+extern void lsm_env_pg_remove_worker(Latch *latch);
 
 /* Does what other processes wait for this one to do (ProcSignalBarrier), during long work.  Does not throw. */
 extern void lsm_env_pg_absorb(void);

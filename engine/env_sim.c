@@ -112,10 +112,11 @@ changing(SimEnv *env, const char *name, const char *what, SimNeed need, bool *ap
 {
 	check_locks(env, name);
 	*apply = false;
+	/* it may use the disk itself, and bring the machine down */
+	if (env->watch != NULL && !env->crashed)
+		env->watch(env->watch_arg, env->ops + 1);
 	if (env->crashed)
 		return lsm_fail_os(err, EIO, name, "could not %s: the simulated machine is down", what);
-	if (env->watch)
-		env->watch(env->watch_arg, env->ops + 1);
 	env->ops++;
 	env->clock_us += 20;
 	if (env->ops == env->crash_at)

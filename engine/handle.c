@@ -7,8 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/install.h"
+#include "engine/job.h"
 #include "engine/standalone.h"
-#include "engine/work.h"
 
 LsmStatus
 lsm_no_memory(LsmError *err)
@@ -39,6 +40,8 @@ lsm_attach(const LsmAttach *attach, LsmDb **result, LsmError *err)
 	db->pin = &lsm_shared_pins(shared)[attach->handle].epoch;
 	atomic_store(db->pin, 0);
 	db->view_epoch = UINT64_MAX;
+	db->job = -1;
+	lsm_job_abandon(db);
 	lsm_follow_init(&db->follow, db->env);
 	lsm_table_cache_init(&db->tables, db->env, lsm_shared_cache(shared), shared->options.table_cache_size);
 	*result = db;
@@ -53,8 +56,8 @@ lsm_detach(LsmDb *db)
 	lsm_unpin_all(db);
 	/* what this process still meant to remove, somebody else has to find */
 	if (db->ngarbage > 0)
-		atomic_store(&db->shared->sweep_wanted, true);
-	lsm_role_give(db);
+		lsm_sweep_ask(db->shared);
+	lsm_job_abandon(db);
 	lsm_manifest_close(&db->manifest);
 	lsm_follow_free(&db->follow);
 	lsm_table_cache_free(&db->tables);

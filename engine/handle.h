@@ -59,7 +59,9 @@ struct LsmDb
 	LsmFollow follow; /* follow.files is the set */
 	LsmTableCache tables;
 
-	/* of the process that has the work role */
+	int job; /* the merge that this handle does: index into shared->jobs; -1: none */
+
+	/* of who changes the set of files */
 	LsmManifestWriter manifest;
 	LsmGarbage *garbage;
 	int ngarbage, cap_garbage;

@@ -11,8 +11,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/job.h"
 #include "engine/spill.h"
 #include "engine/throttle.h"
+#include "engine/work.h"
 
 LsmStatus
 lsm_refresh(LsmDb *db, LsmError *err)
@@ -101,7 +103,7 @@ lsm_install_locked(LsmDb *db, LsmEdit *edit, int retire, uint64_t last_seq, LsmE
 	bool rolled;
 	LsmStatus status;
 
-	assert(atomic_load(&shared->worker) == db->handle + 1);
+	assert(lsm_role_mine(db) || db->job >= 0);
 	status = lsm_refresh(db, err);
 	if (status != LSM_OK)
 		return status;
@@ -157,7 +159,7 @@ lsm_install_locked(LsmDb *db, LsmEdit *edit, int retire, uint64_t last_seq, LsmE
 	if (was_bad)
 	{
 		/* what the failed attempts left is named by no manifest that a start could find now */
-		atomic_store(&shared->sweep_wanted, true);
+		lsm_sweep_ask(shared);
 		atomic_store(&shared->manifest_bad, false);
 	}
 	lsm_files_unref(files);
@@ -193,7 +195,7 @@ lsm_garbage_add(LsmDb *db, LsmFileKind kind, uint64_t number)
 
 		if (garbage == NULL)
 		{
-			atomic_store(&db->shared->sweep_wanted, true);
+			lsm_sweep_ask(db->shared);
 			return;
 		}
 		db->garbage = garbage;
@@ -232,7 +234,7 @@ remove_garbage(LsmDb *db, const LsmGarbage *garbage)
 		}
 	}
 	if (status != LSM_OK && status != LSM_NOT_FOUND)
-		atomic_store(&db->shared->sweep_wanted, true);
+		lsm_sweep_ask(db->shared);
 }
 
 void
@@ -310,7 +312,7 @@ by_number(const void *a, const void *b)
 }
 
 LsmStatus
-lsm_sweep_all(LsmDb *db, const LsmFiles *files, uint64_t manifest, uint64_t spills_below, LsmError *err)
+lsm_sweep_all(LsmDb *db, const LsmFiles *files, uint64_t manifest, uint64_t below, uint64_t spills_below, LsmError *err)
 {
 	Listing listing = {0};
 	uint64_t *live = NULL;
@@ -336,6 +338,8 @@ lsm_sweep_all(LsmDb *db, const LsmFiles *files, uint64_t manifest, uint64_t spil
 	{
 		Listed *file = &listing.files[i];
 
+		if (file->kind != LSM_FILE_SPILL && file->number >= below)
+			continue;
 		if (file->kind == LSM_FILE_TABLE &&
 			bsearch(&file->number, live, (size_t) nlive, sizeof(*live), by_number) != NULL)
 			continue;
@@ -349,21 +353,35 @@ lsm_sweep_all(LsmDb *db, const LsmFiles *files, uint64_t manifest, uint64_t spil
 }
 
 void
+lsm_sweep_ask(LsmShared *shared)
+{
+	uint64_t below = atomic_load(&shared->next_file);
+	uint64_t before = atomic_load(&shared->sweep_below);
+
+	while (before < below && !atomic_compare_exchange_weak(&shared->sweep_below, &before, below))
+		;
+}
+
+void
 lsm_sweep(LsmDb *db)
 {
 	LsmShared *shared = db->shared;
+	uint64_t wanted = atomic_load(&shared->sweep_below);
+	uint64_t below;
 	LsmError ignored;
 
-	if (!atomic_load(&shared->sweep_wanted) || atomic_load(&shared->manifest_bad) || lsm_journal_copying(db->journal))
+	if (wanted == 0 || atomic_load(&shared->manifest_bad) || lsm_journal_copying(db->journal))
+		return;
+	/* Before the set is looked at: what has a lower number then is in it by now, or in nothing. */
+	below = lsm_job_lowest_number(db);
+	if (below < wanted)
 		return;
 	if (lsm_refresh(db, &ignored) != LSM_OK || lsm_shared_min_pin(shared) < atomic_load(&shared->epoch))
 		return;
 	/* whoever fails from here on asks again */
-	atomic_store(&shared->sweep_wanted, false);
-	if (lsm_sweep_all(db, db->follow.files, db->follow.number, 0, &ignored) == LSM_OK)
-		db->ngarbage = 0;
-	else
-		atomic_store(&shared->sweep_wanted, true);
+	(void) atomic_compare_exchange_strong(&shared->sweep_below, &wanted, 0);
+	if (lsm_sweep_all(db, db->follow.files, db->follow.number, below, 0, &ignored) != LSM_OK)
+		lsm_sweep_ask(shared);
 }
 
 /* ---- arenas ---- */

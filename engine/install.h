@@ -1,7 +1,7 @@
 /*
  * install.h - making a change of the set of files durable and visible, and removing what it leaves behind.
  *
- * Everything here is done by the process that has the work role (work.h).
+ * Done by whoever has the work role (work.h) or a job (job.h), one after the other.
  */
 #ifndef LSM_INSTALL_H
 #define LSM_INSTALL_H
@@ -21,16 +21,18 @@ extern LsmStatus lsm_install(LsmDb *db, LsmEdit *edit, int retire, uint64_t last
 /* As lsm_install, for who holds LSM_LOCK_MANIFEST already. */
 extern LsmStatus lsm_install_locked(LsmDb *db, LsmEdit *edit, int retire, uint64_t last_seq, LsmError *err);
 
-/* Makes the view current; what the role's holder starts from. */
+/* Makes the view current; what work starts from. */
 extern LsmStatus lsm_refresh(LsmDb *db, LsmError *err);
 
 /* Removes files that no reader can need any more; `number` of `kind` left the set with the current epoch. */
 extern void lsm_garbage_add(LsmDb *db, LsmFileKind kind, uint64_t number);
 extern void lsm_collect(LsmDb *db);
-/* Removes every file that nothing names, if asked for and nobody reads an older set.  Not while tables are being written. */
+/* There may be files that nobody remembers. */
+extern void lsm_sweep_ask(LsmShared *shared);
+/* With the role: removes the files that nothing names, if asked for, once nobody reads an older set or does a job that began before. */
 extern void lsm_sweep(LsmDb *db);
-/* The same at recovery: everything that is not in `files` or the manifest in use, and spill files of earlier runs. */
-extern LsmStatus lsm_sweep_all(LsmDb *db, const LsmFiles *files, uint64_t manifest, uint64_t spills_below,
+/* All files below a number that are not in `files` or the manifest in use, and spill files of earlier runs. */
+extern LsmStatus lsm_sweep_all(LsmDb *db, const LsmFiles *files, uint64_t manifest, uint64_t below, uint64_t spills_below,
 							   LsmError *err);
 
 /* Makes arenas of flushed memtables free again that no reader can be looking at.  Any process, no lock held. */

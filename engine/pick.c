@@ -8,6 +8,10 @@
  * Inputs are closed under overlap of user keys, level 0 transitively, so that no
  * older version stays above a newer one, and files that share a user key
  * (LevelDB cuts there) are never torn apart.
+ *
+ * What others are merging (job.h) counts as gone from its level, and is not met.  If
+ * level 0 is due but in the others' way, nothing less urgent is begun that would be in its way when
+ * they are done: or two merges in turn could keep it waiting for ever.
  */
 #include "engine/pick.h"
 
@@ -15,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/job.h"
 #include "engine/shape.h"
 
 void
@@ -111,6 +116,23 @@ sum_bytes(LsmFileMeta **files, int n)
 	return bytes;
 }
 
+/* What a merge of the inputs reads and writes. */
+static void
+add_range(LsmCompaction *c)
+{
+	LsmSlice first;
+	LsmSlice last;
+
+	key_range(c->inputs[0], c->ninputs[0], &c->first, &c->last);
+	if (c->ninputs[1] == 0)
+		return;
+	key_range(c->inputs[1], c->ninputs[1], &first, &last);
+	if (lsm_slice_compare(first, c->first) < 0)
+		c->first = first;
+	if (lsm_slice_compare(last, c->last) > 0)
+		c->last = last;
+}
+
 /* A compaction of files [from, to) of `level` (level 0: of those taken[]). */
 static LsmStatus
 make(const LsmOptions *options, LsmFiles *files, int level, int from, int to, bool *taken, bool rewrite,
@@ -182,6 +204,7 @@ make(const LsmOptions *options, LsmFiles *files, int level, int from, int to, bo
 			c->move = met <= 10 * (uint64_t) options->file_size;
 		}
 	}
+	add_range(c);
 	*result = c;
 	return LSM_OK;
 
@@ -216,19 +239,28 @@ make_one(const LsmOptions *options, LsmFiles *files, int level, int at, LsmCompa
 
 /* ---- choosing ---- */
 
-/* Index of the file that meets least beneath it for its size. */
+/* May the compaction be done now? */
+static bool
+is_free(const LsmBusy *busy, const LsmCompaction *c)
+{
+	return !lsm_busy_meets(busy, c->level, c->output_level, c->first, c->last);
+}
+
+/* Of those that meet nothing busy, index of the file that meets least beneath it for its size; -1: there is none. */
 static int
-least_overlap(const LsmFiles *files, int level)
+least_overlap(const LsmFiles *files, int level, const LsmBusy *busy)
 {
 	const LsmLevel *l = &files->levels[level];
 	const LsmLevel *beneath = &files->levels[level + 1];
 	double best_ratio = 0;
-	int best = 0;
+	int best = -1;
 	int from = 0;
 
 	for (int i = 0; i < l->n; i++)
 	{
 		LsmFileMeta *file = l->files[i];
+		LsmSlice first = lsm_ikey_user(file->smallest);
+		LsmSlice last = lsm_ikey_user(file->largest);
 		uint64_t met = 0;
 		double ratio;
 
@@ -238,9 +270,18 @@ least_overlap(const LsmFiles *files, int level)
 		for (int j = from; j < beneath->n && lsm_slice_compare(lsm_ikey_user(beneath->files[j]->smallest),
 															   lsm_ikey_user(file->largest)) <= 0;
 			 j++)
+		{
+			LsmSlice small = lsm_ikey_user(beneath->files[j]->smallest);
+			LsmSlice large = lsm_ikey_user(beneath->files[j]->largest);
+
 			met += beneath->files[j]->size;
+			if (lsm_slice_compare(small, first) < 0)
+				first = small;
+			if (lsm_slice_compare(large, last) > 0)
+				last = large;
+		}
 		ratio = (double) met / (double) (file->size > 0 ? file->size : 1);
-		if (i == 0 || ratio < best_ratio)
+		if ((best < 0 || ratio < best_ratio) && !lsm_busy_meets(busy, level, level + 1, first, last))
 		{
 			best_ratio = ratio;
 			best = i;
@@ -271,11 +312,11 @@ lies_over_another(const LsmFiles *files, int level, const LsmFileMeta *file)
  * ends.  Only files this handle wrote or opened are known.
  */
 static int
-dense_with_deletions(const LsmFiles *files, int level)
+dense_with_deletions(const LsmFiles *files, int level, int from)
 {
 	const LsmLevel *l = &files->levels[level];
 
-	for (int i = 0; i < l->n; i++)
+	for (int i = from; i < l->n; i++)
 	{
 		const LsmFileMeta *file = l->files[i];
 
@@ -287,45 +328,115 @@ dense_with_deletions(const LsmFiles *files, int level)
 	return -1;
 }
 
+/* make_one, if nothing of it is busy; else *compaction is NULL. */
 static LsmStatus
-pick_dense(const LsmOptions *options, LsmFiles *files, LsmCompaction **compaction, LsmError *err)
+make_free(const LsmOptions *options, LsmFiles *files, int level, int at, const LsmBusy *busy, LsmCompaction **compaction,
+		  LsmError *err)
+{
+	LsmStatus status = make_one(options, files, level, at, compaction, err);
+
+	if (status == LSM_OK && !is_free(busy, *compaction))
+	{
+		lsm_compaction_free(*compaction);
+		*compaction = NULL;
+	}
+	return status;
+}
+
+static LsmStatus
+pick_dense(const LsmOptions *options, LsmFiles *files, const LsmBusy *busy, LsmCompaction **compaction, LsmError *err)
 {
 	for (int level = 0; level < LSM_NUM_LEVELS - 1; level++)
 	{
-		int at = dense_with_deletions(files, level);
+		for (int at = 0; (at = dense_with_deletions(files, level, at)) >= 0; at++)
+		{
+			LsmStatus status = make_free(options, files, level, at, busy, compaction, err);
 
-		if (at >= 0)
-			return make_one(options, files, level, at, compaction, err);
+			if (status != LSM_OK || *compaction != NULL)
+				return status;
+		}
 	}
 	return LSM_OK;
 }
 
-LsmStatus
-lsm_pick(const LsmOptions *options, LsmFiles *files, LsmCompaction **compaction, LsmError *err)
+/*
+ * Of level 0 the oldest, and what overlaps it; or what is not busy.  If all is, then nothing else shall begin that
+ * meets the oldest.
+ */
+static LsmStatus
+pick_level0(const LsmOptions *options, LsmFiles *files, LsmBusy *busy, LsmCompaction **compaction, LsmError *err)
 {
-	double best_score = 0;
-	int best = -1;
+	bool waits = false;
+	LsmClaim oldest;
+
+	for (int at = files->levels[0].n - 1; at >= 0; at--)
+	{
+		LsmStatus status = make_one(options, files, 0, at, compaction, err);
+
+		if (status != LSM_OK || is_free(busy, *compaction))
+			return status;
+		if (!waits)
+			lsm_claim_of(*compaction, &oldest);
+		waits = true;
+		lsm_compaction_free(*compaction);
+		*compaction = NULL;
+	}
+	if (waits)
+		busy->claims[busy->n++] = oldest;
+	return LSM_OK;
+}
+
+static LsmStatus
+pick_level(const LsmOptions *options, LsmFiles *files, int level, LsmBusy *busy, LsmCompaction **compaction, LsmError *err)
+{
+	int at;
+
+	if (level == 0)
+		return pick_level0(options, files, busy, compaction, err);
+	at = least_overlap(files, level, busy);
+	return at < 0 ? LSM_OK : make_free(options, files, level, at, busy, compaction, err);
+}
+
+LsmStatus
+lsm_pick(const LsmOptions *options, LsmFiles *files, const LsmBusy *others, LsmCompaction **compaction, LsmError *err)
+{
+	double scores[LSM_NUM_LEVELS - 1];
+	LsmBusy busy = {0};
 	LsmShape shape;
 
 	*compaction = NULL;
+	if (others != NULL)
+		busy = *others;
 	lsm_shape_of(options, files, &shape);
 	for (int level = 0; level < LSM_NUM_LEVELS - 1; level++)
 	{
-		double score = lsm_shape_score(options, files, &shape, level);
+		int n = files->levels[level].n - busy.leaving[level];
+		uint64_t bytes = files->levels[level].bytes;
 
+		/* what was claimed since, or is over, the set need not know of */
+		bytes -= busy.leaving_bytes[level] < bytes ? busy.leaving_bytes[level] : bytes;
+		scores[level] = lsm_shape_score(options, &shape, level, n, bytes);
 		/* only for level 0 do writers wait */
-		if (level == 0 && files->levels[0].n * 2 >= options->level0_slow + options->level0_stop)
-			score = HUGE_VAL;
-		if (score >= 1 && score > best_score)
-		{
-			best_score = score;
-			best = level;
-		}
+		if (level == 0 && n * 2 >= options->level0_slow + options->level0_stop)
+			scores[level] = HUGE_VAL;
 	}
-	if (best < 0)
-		return pick_dense(options, files, compaction, err);
-	/* of level 0 the oldest, and what overlaps it */
-	return make_one(options, files, best, best == 0 ? files->levels[0].n - 1 : least_overlap(files, best), compaction, err);
+	for (;;)
+	{
+		int best = -1;
+		LsmStatus status;
+
+		for (int level = 0; level < LSM_NUM_LEVELS - 1; level++)
+		{
+			if (scores[level] >= 1 && (best < 0 || scores[level] > scores[best]))
+				best = level;
+		}
+		if (best < 0)
+			return pick_dense(options, files, &busy, compaction, err);
+		status = pick_level(options, files, best, &busy, compaction, err);
+		if (status != LSM_OK || *compaction != NULL)
+			return status;
+		scores[best] = 0;
+	}
 }
 
 LsmStatus

@@ -6,6 +6,8 @@
 
 #include "engine/handle.h"
 
+struct LsmBusy;
+
 typedef struct LsmCompaction
 {
 	LsmFiles *files; /* the set it was picked from, referenced */
@@ -13,12 +15,15 @@ typedef struct LsmCompaction
 	int output_level;        /* the next one; of level 0 the base (shape.h); level for a rewrite */
 	LsmFileMeta **inputs[2]; /* of level; of output_level (none for a rewrite); borrowed from files */
 	int ninputs[2];
+	LsmSlice first; /* user keys of all inputs, borrowed from them */
+	LsmSlice last;
 	uint64_t bytes; /* of all inputs */
 	bool move;      /* one file, nothing to merge it with: only the manifest changes */
 } LsmCompaction;
 
-/* The compaction that is most due; *compaction NULL if none is. */
-extern LsmStatus lsm_pick(const LsmOptions *options, LsmFiles *files, LsmCompaction **compaction, LsmError *err);
+/* The compaction that is most due and meets nothing that is busy (job.h; NULL: nothing is); *compaction NULL if there is none. */
+extern LsmStatus lsm_pick(const LsmOptions *options, LsmFiles *files, const struct LsmBusy *busy, LsmCompaction **compaction,
+						  LsmError *err);
 
 /*
  * For lsm_compact_range: the next stretch of `level` from `lower` on, of about

@@ -5,8 +5,18 @@
 
 #include "engine/compact.h"
 #include "engine/install.h"
+#include "engine/job.h"
 #include "engine/room.h"
 #include "engine/work.h"
+
+/* What is being worked on, with the role. */
+typedef struct Range
+{
+	LsmDb *db;
+	LsmSlice lower;
+	LsmSlice upper;       /* len = 0: no end */
+	LsmPatience patience; /* with others' merges; LSM_JOB_TRY: LSM_BUSY if one is in the way */
+} Range;
 
 /* The deepest level that holds anything of the range, -1 if none does. */
 static int
@@ -23,22 +33,37 @@ deepest_level(const LsmFiles *files, LsmSlice lower, LsmSlice upper)
 	return -1;
 }
 
+/* Does a compaction, or makes way for others: then it is to be picked anew. */
+static LsmStatus
+merge(const Range *range, LsmCompaction *compaction, bool *done, LsmError *err)
+{
+	LsmStatus status = lsm_compaction_do(range->db, compaction, range->patience, done, err);
+
+	if (status == LSM_OK && !*done && range->patience == LSM_JOB_TRY)
+		return lsm_fail(err, LSM_BUSY, 0, NULL, 0, "another compaction is in the way");
+	return status;
+}
+
 /* Rewrites one file of a level in place (or moves level 0 down), unless it is gone meanwhile. */
 static LsmStatus
-rewrite_file(LsmDb *db, int level, uint64_t number, bool *done, LsmError *err)
+rewrite_file(const Range *range, int level, uint64_t number, bool *done, LsmError *err)
 {
-	LsmCompaction *compaction;
-	LsmStatus status = lsm_refresh(db, err);
+	LsmDb *db = range->db;
 
 	*done = false;
-	if (status == LSM_OK)
-		status = lsm_pick_rewrite(&db->shared->options, db->follow.files, level, number, &compaction, err);
-	if (status != LSM_OK || compaction == NULL)
-		return status;
-	status = lsm_compaction_run(db, compaction, err);
-	lsm_compaction_free(compaction);
-	*done = status == LSM_OK;
-	return status;
+	for (;;)
+	{
+		LsmCompaction *compaction;
+		LsmStatus status = lsm_refresh(db, err);
+
+		if (status == LSM_OK)
+			status = lsm_pick_rewrite(&db->shared->options, db->follow.files, level, number, &compaction, err);
+		if (status != LSM_OK || compaction == NULL)
+			return status;
+		status = merge(range, compaction, done, err);
+		if (status != LSM_OK || *done)
+			return status;
+	}
 }
 
 /* What the file says of itself; opens it if this handle never did. */
@@ -64,9 +89,9 @@ typedef bool (*Wanted)(LsmDb *db, const LsmFileMeta *file, const LsmTableProps *
 
 /* Rewrites the files of a level within the range that `wanted` says; each once. */
 static LsmStatus
-rewrite_level(LsmDb *db, int level, LsmSlice lower, LsmSlice upper, Wanted wanted, uint64_t arg, uint64_t *count,
-			  LsmError *err)
+rewrite_level(const Range *range, int level, Wanted wanted, uint64_t arg, uint64_t *count, LsmError *err)
 {
+	LsmDb *db = range->db;
 	LsmFiles *files;
 	LsmStatus status = lsm_refresh(db, err);
 
@@ -80,12 +105,12 @@ rewrite_level(LsmDb *db, int level, LsmSlice lower, LsmSlice upper, Wanted wante
 		LsmTableProps props;
 		bool done;
 
-		if (!lsm_file_overlaps(file, lower, upper))
+		if (!lsm_file_overlaps(file, range->lower, range->upper))
 			continue;
 		status = file_props(db, file, &props, err);
 		if (status != LSM_OK || !wanted(db, file, &props, arg))
 			continue;
-		status = rewrite_file(db, level, file->number, &done, err);
+		status = rewrite_file(range, level, file->number, &done, err);
 		if (count != NULL)
 			*count += done;
 	}
@@ -107,18 +132,20 @@ worth_rewriting(LsmDb *db, const LsmFileMeta *file, const LsmTableProps *props, 
 
 /* Merges what a level holds of the range into the next one, stretch by stretch. */
 static LsmStatus
-compact_level(LsmDb *db, int level, LsmSlice lower, LsmSlice upper, LsmError *err)
+compact_level(const Range *range, int level, LsmError *err)
 {
+	LsmDb *db = range->db;
 	const LsmOptions *options = &db->shared->options;
 
 	for (;;)
 	{
 		LsmCompaction *compaction;
 		LsmStatus status = lsm_refresh(db, err);
+		bool done;
 
 		if (status == LSM_OK)
-			status = lsm_pick_range(options, db->follow.files, level, lower, upper, 8 * (uint64_t) options->file_size,
-									&compaction, err);
+			status = lsm_pick_range(options, db->follow.files, level, range->lower, range->upper,
+									8 * (uint64_t) options->file_size, &compaction, err);
 		if (status != LSM_OK || compaction == NULL)
 			return status;
 		/* a file that is only moved keeps what could be dropped; what a standalone file hides, nobody counted */
@@ -126,18 +153,35 @@ compact_level(LsmDb *db, int level, LsmSlice lower, LsmSlice upper, LsmError *er
 			(!lsm_stamped(db) || !compaction->inputs[0][0]->asked ||
 			 worth_rewriting(db, compaction->inputs[0][0], &compaction->inputs[0][0]->props, 0)))
 			compaction->move = false;
-		status = lsm_compaction_run(db, compaction, err);
-		lsm_compaction_free(compaction);
+		status = merge(range, compaction, &done, err);
 		if (status != LSM_OK)
 			return status;
 	}
 }
 
-LsmStatus
-lsm_compact_range_with_role(LsmDb *db, LsmSlice lower, LsmSlice upper, LsmError *err)
+/*
+ * From here until the role is given back nobody else merges anything of the range: a job that began
+ * before might put a file there that knows less of what is settled or dead.
+ */
+static LsmStatus
+reserve(const Range *range, LsmError *err)
 {
+	bool reserved;
+	LsmStatus status = lsm_job_reserve(range->db, range->lower, range->upper, range->patience, &reserved, err);
+
+	if (status != LSM_OK)
+		return status;
+	if (!reserved)
+		return lsm_fail(err, LSM_BUSY, 0, NULL, 0, "another compaction is in the way");
+	return lsm_refresh(range->db, err);
+}
+
+LsmStatus
+lsm_compact_range_with_role(LsmDb *db, LsmSlice lower, LsmSlice upper, LsmPatience patience, LsmError *err)
+{
+	Range range = {db, lower, upper, patience};
 	int deepest;
-	LsmStatus status = lsm_refresh(db, err);
+	LsmStatus status = reserve(&range, err);
 
 	if (status != LSM_OK)
 		return status;
@@ -149,9 +193,9 @@ lsm_compact_range_with_role(LsmDb *db, LsmSlice lower, LsmSlice upper, LsmError 
 	if (lsm_stamped(db))
 		db->txn->begin(db->txn_ctx);
 	/* before it receives anything: what it receives has been settled on the way */
-	status = rewrite_level(db, deepest, lower, upper, worth_rewriting, 0, NULL, err);
+	status = rewrite_level(&range, deepest, worth_rewriting, 0, NULL, err);
 	for (int level = 0; level < deepest && status == LSM_OK; level++)
-		status = compact_level(db, level, lower, upper, err);
+		status = compact_level(&range, level, err);
 	return status;
 }
 
@@ -164,7 +208,7 @@ lsm_compact_range(LsmDb *db, LsmSlice lower, LsmSlice upper, LsmError *err)
 		status = lsm_role_wait(db, err);
 	if (status != LSM_OK)
 		return status;
-	status = lsm_compact_range_with_role(db, lower, upper, err);
+	status = lsm_compact_range_with_role(db, lower, upper, LSM_JOB_WAIT, err);
 	lsm_role_give(db);
 	return status;
 }
@@ -214,15 +258,18 @@ always(LsmDb *db, const LsmFileMeta *file, const LsmTableProps *props, uint64_t 
 static LsmStatus
 drop_range_with_role(LsmDb *db, LsmSlice lower, LsmSlice upper, uint64_t *bytes, LsmError *err)
 {
-	LsmStatus status;
+	Range range = {db, lower, upper, LSM_JOB_WAIT};
+	LsmStatus status = reserve(&range, err);
 
+	if (status != LSM_OK)
+		return status;
 	db->txn->begin(db->txn_ctx);
 	status = drop_files(db, lower, upper, bytes, err);
 	/* what is left of the range lies in files with others' keys: two a level, and some of level 0 */
 	if (status == LSM_OK)
-		status = compact_level(db, 0, lower, upper, err);
+		status = compact_level(&range, 0, err);
 	for (int level = 1; level < LSM_NUM_LEVELS && status == LSM_OK; level++)
-		status = rewrite_level(db, level, lower, upper, always, 0, NULL, err);
+		status = rewrite_level(&range, level, always, 0, NULL, err);
 	return status;
 }
 
@@ -261,7 +308,7 @@ lsm_settle(LsmDb *db, uint64_t oldest_xid, uint64_t *rewritten, LsmError *err)
 	LsmShared *shared = db->shared;
 	uint64_t generation = 0;
 	uint64_t count = 0;
-	LsmSlice all = {"", 0};
+	Range all = {db, {"", 0}, {"", 0}, LSM_JOB_WAIT};
 	LsmStatus status = lsm_ready(db, err);
 
 	if (status != LSM_OK)
@@ -287,9 +334,10 @@ lsm_settle(LsmDb *db, uint64_t oldest_xid, uint64_t *rewritten, LsmError *err)
 		status = lsm_role_wait(db, err);
 	if (status != LSM_OK)
 		return status;
+	status = reserve(&all, err);
 	/* Deepest first: what comes down from above has been settled on its way. */
 	for (int level = LSM_NUM_LEVELS - 1; level >= 0 && status == LSM_OK; level--)
-		status = rewrite_level(db, level, all, all, holds_older, oldest_xid, &count, err);
+		status = rewrite_level(&all, level, holds_older, oldest_xid, &count, err);
 	lsm_role_give(db);
 	if (rewritten != NULL)
 		*rewritten = count;

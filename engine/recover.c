@@ -509,6 +509,7 @@ recover(Recovery *r, LsmError *err)
 	LsmManifestState state;
 	uint64_t first_number;
 	uint64_t position;
+	uint64_t below;
 	LsmError ignored;
 	bool existed;
 	LsmStatus status = read_manifest(r, &existed, err);
@@ -552,11 +553,13 @@ recover(Recovery *r, LsmError *err)
 	status = write_manifest(r, position, err);
 	if (status != LSM_OK)
 		return status;
+	/* others may merge as soon as it is published */
+	below = atomic_load(&shared->next_file);
 	publish(r, position);
 	db->journal->ops->release(db->journal, position);
 	/* leftovers that cannot be removed do no harm */
-	if (lsm_journal_copying(db->journal) || lsm_sweep_all(db, r->files, db->manifest.number, first_number, &ignored) != LSM_OK)
-		atomic_store(&shared->sweep_wanted, true);
+	if (lsm_journal_copying(db->journal) || lsm_sweep_all(db, r->files, db->manifest.number, below, first_number, &ignored) != LSM_OK)
+		lsm_sweep_ask(shared);
 	return LSM_OK;
 }
 

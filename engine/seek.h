@@ -17,7 +17,13 @@
 /* Asks for the file to be merged into the next level.  One at a time; others are forgotten until it is done. */
 extern void lsm_seek_note(LsmDb *db, uint64_t number);
 
-/* With the role: what was asked for; *did false if there is nothing, or it is not wanted any more. */
+static inline bool
+lsm_seek_noted(const LsmDb *db)
+{
+	return atomic_load(&db->shared->seek_file) != 0;
+}
+
+/* With the role: what was asked for; *did false if there is nothing, it is not wanted any more, or others merge there just now. */
 extern LsmStatus lsm_seek_work(LsmDb *db, bool *did, LsmError *err);
 
 /* The last file that a lookup has searched without an answer; zero-initialise. */

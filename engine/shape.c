@@ -73,12 +73,10 @@ lsm_shape_of(const LsmOptions *options, const LsmFiles *files, LsmShape *shape)
 }
 
 double
-lsm_shape_score(const LsmOptions *options, const LsmFiles *files, const LsmShape *shape, int level)
+lsm_shape_score(const LsmOptions *options, const LsmShape *shape, int level, int files, uint64_t bytes)
 {
-	uint64_t bytes = files->levels[level].bytes;
-
 	if (level == 0)
-		return (double) files->levels[0].n / options->level0_compact;
+		return (double) files / options->level0_compact;
 	if (bytes == 0 || level == LSM_NUM_LEVELS - 1)
 		return 0;
 	if (shape->target[level] == 0)

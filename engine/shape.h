@@ -16,8 +16,8 @@ typedef struct LsmShape
 
 extern void lsm_shape_of(const LsmOptions *options, const LsmFiles *files, LsmShape *shape);
 
-/* How far a level is above its target; 1 and more: a compaction is due. */
-extern double lsm_shape_score(const LsmOptions *options, const LsmFiles *files, const LsmShape *shape, int level);
+/* How far a level with so many files or bytes is above its target; 1 and more: a compaction is due. */
+extern double lsm_shape_score(const LsmOptions *options, const LsmShape *shape, int level, int files, uint64_t bytes);
 
 /* Bytes above the targets. */
 extern uint64_t lsm_compaction_debt(const LsmOptions *options, const LsmFiles *files);

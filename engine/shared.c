@@ -30,6 +30,7 @@ lsm_options_init(LsmOptions *options)
 	options->level0_stop = 24;
 	options->manifest_size = 4 << 20;
 	options->log_step = 1 << 20;
+	options->max_compactions = 2;
 	options->table_cache_size = 32 << 20;
 	options->table.block_size = 16 << 10;
 	options->table.restart_interval = 16;
@@ -79,6 +80,10 @@ usable(const LsmOptions *wanted)
 		o.log_step = o.memtable_size;
 	if (o.max_handles < 1)
 		o.max_handles = 1;
+	if (o.max_compactions < 1)
+		o.max_compactions = 1;
+	if (o.max_compactions > LSM_MAX_JOBS)
+		o.max_compactions = LSM_MAX_JOBS;
 	if (o.level_factor < 2)
 		o.level_factor = 2;
 	if (o.level0_compact < 1)

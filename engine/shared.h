@@ -16,6 +16,8 @@
 
 #define LSM_MAX_SLOTS 16
 #define LSM_MAX_SNAPSHOTS 128
+#define LSM_MAX_JOBS 8
+#define LSM_KEY_HEAD 256
 
 /* What an arena is at the moment. */
 typedef enum LsmSlotState
@@ -49,11 +51,47 @@ typedef struct LsmSnapshot
 	uint32_t count;
 } LsmSnapshot;
 
-typedef struct LsmDeadKey
+/* The first bytes of a key.  Cutting keeps the order, so what overlaps does so cut, too. */
+typedef struct LsmKeyHead
 {
 	uint32_t len;
-	char bytes[256];
-} LsmDeadKey;
+	char bytes[LSM_KEY_HEAD];
+} LsmKeyHead;
+
+/* Of these levels a merge reads and writes keys from first to last, and nobody else does.  job.h */
+typedef struct LsmClaim
+{
+	int level;
+	int output_level;
+	LsmKeyHead first;
+	LsmKeyHead last;
+	bool endless; /* there is no last */
+} LsmClaim;
+
+typedef struct LsmInputs
+{
+	int level;
+	int output_level;
+	int files;              /* of both levels */
+	uint64_t bytes;         /* likewise */
+	int leaving;            /* files that leave `level` ... */
+	uint64_t leaving_bytes; /* ... and their bytes */
+} LsmInputs;
+
+/* A merge, or what the holder of the work role keeps to itself while it does several. */
+typedef struct LsmJob
+{
+	int owner;             /* handle + 1; 0: nobody; STATE */
+	bool reserved;         /* STATE; as long as the role, not as a merge */
+	LsmClaim claim;        /* STATE */
+	LsmInputs inputs;      /* STATE; of the merge; files 0: none now */
+	uint64_t first_number; /* STATE; the files that it writes have this number or a higher one */
+
+	/* throttle.c */
+	_Atomic uint64_t since_us; /* when the merge began; 0: none runs */
+	_Atomic uint64_t takes_us; /* what it should take */
+	_Atomic bool of_level0;
+} LsmJob;
 
 typedef enum LsmPhase
 {
@@ -101,18 +139,16 @@ struct LsmShared
 	LsmError compact_error; /* of the last compaction */
 
 	/* ---- background work ---- */
-	_Atomic int worker;        /* handle + 1 that has the role; 0: nobody */
-	_Atomic bool manifest_bad; /* an append or roll failed: start a new manifest, delete nothing; role */
-	_Atomic bool sweep_wanted; /* there may be files that nobody remembers; role */
-	_Atomic bool went_back;    /* recovery found a copy and took an earlier state of it */
-	_Atomic uint64_t rate;     /* bytes a second that compactions may write; 0: no limit */
+	_Atomic int worker;            /* handle + 1 that has the role; 0: nobody */
+	LsmJob jobs[LSM_MAX_JOBS + 1]; /* options.max_compactions of background work, and the last of who has the role */
+	_Atomic bool manifest_bad;     /* an append or roll failed: start a new manifest, delete nothing; MANIFEST to change */
+	_Atomic uint64_t sweep_below;  /* there may be files with lower numbers that nobody remembers; 0: none */
+	_Atomic bool went_back;        /* recovery found a copy and took an earlier state of it */
+	_Atomic uint64_t rate;         /* bytes a second that compactions may write; 0: no limit */
 
 	/* ---- throttle.c ---- */
 	_Atomic uint64_t level0_work;    /* bytes that a merge of level 0 would read; STATE to change */
-	_Atomic uint64_t merge_rate;     /* bytes a second that merges read; 0: not measured yet */
-	_Atomic uint64_t merge_since_us; /* when the running merge began; 0: none runs */
-	_Atomic uint64_t merge_us;       /* what it should take */
-	_Atomic bool merge_of_level0;
+	_Atomic uint64_t merge_rate;     /* bytes a second that a merge reads; 0: not measured yet */
 	_Atomic uint64_t flush_us;       /* what a flush takes; 0: not measured yet */
 	_Atomic uint64_t flush_since_us; /* when the running one began; 0: none runs */
 	_Atomic uint64_t next_write_us;  /* when the next write is due while background work is behind */
@@ -120,8 +156,8 @@ struct LsmShared
 	/* ---- dead.c ---- */
 	_Atomic bool dead_noted;        /* a scan met a stretch of dead entries; STATE to set, role to clear */
 	_Atomic uint64_t dead_pause_us; /* before then no other is noted */
-	LsmDeadKey dead_first;          /* STATE */
-	LsmDeadKey dead_last;           /* STATE */
+	LsmKeyHead dead_first;          /* STATE */
+	LsmKeyHead dead_last;           /* STATE */
 	bool dead_flushed;              /* memtables were flushed since; role while dead_noted */
 	uint64_t dead_took_us;          /* so far; likewise */
 

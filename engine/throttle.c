@@ -3,7 +3,7 @@
  *
  * Writers fill two things that background work empties all at once: level 0, by a
  * merge that takes every file of it, and the last free arena, by a flush.  How long
- * those take is known from the last ones, and of a merge from how far it is; so it is known when there will be
+ * those take is known from the last ones, and of each merge that runs from how far it is; so it is known when there will be
  * room again, and how much is left until then.  All writers together get just that
  * much a second.  The estimate is renewed at every write: what comes too late slows
  * them down further, but nobody runs into the stop at full speed and waits there
@@ -51,30 +51,29 @@ merge_takes_us(LsmShared *shared, uint64_t bytes)
 void
 lsm_throttle_merge_begins(LsmDb *db, bool level0, uint64_t bytes)
 {
-	LsmShared *shared = db->shared;
-	uint64_t takes_us = merge_takes_us(shared, bytes);
+	LsmJob *job = &db->shared->jobs[db->job];
 
-	atomic_store(&shared->merge_of_level0, level0);
-	atomic_store(&shared->merge_us, takes_us);
-	atomic_store(&shared->merge_since_us, db->env->ops->now_us(db->env));
+	atomic_store(&job->of_level0, level0);
+	atomic_store(&job->takes_us, merge_takes_us(db->shared, bytes));
+	atomic_store(&job->since_us, db->env->ops->now_us(db->env));
 }
 
 void
 lsm_throttle_merge_is_at(LsmDb *db, double share)
 {
-	LsmShared *shared = db->shared;
-	uint64_t passed_us = db->env->ops->now_us(db->env) - atomic_load(&shared->merge_since_us);
+	LsmJob *job = &db->shared->jobs[db->job];
+	uint64_t passed_us = db->env->ops->now_us(db->env) - atomic_load(&job->since_us);
 
 	/* of so little one cannot tell */
 	if (share > 0.05)
-		atomic_store(&shared->merge_us, (uint64_t) ((double) passed_us / share));
+		atomic_store(&job->takes_us, (uint64_t) ((double) passed_us / share));
 }
 
 void
 lsm_throttle_merge_ends(LsmDb *db, uint64_t bytes)
 {
 	LsmShared *shared = db->shared;
-	uint64_t took_us = db->env->ops->now_us(db->env) - atomic_exchange(&shared->merge_since_us, 0);
+	uint64_t took_us = db->env->ops->now_us(db->env) - atomic_exchange(&shared->jobs[db->job].since_us, 0);
 	uint64_t old = atomic_load(&shared->merge_rate);
 	double rate = (double) bytes * 1e6 / (double) (took_us + 1);
 
@@ -113,6 +112,32 @@ left_us(uint64_t now_us, uint64_t since_us, uint64_t takes_us)
 	return passed_us + least_us < takes_us ? takes_us - passed_us : least_us;
 }
 
+/*
+ * When level 0 will be empty: what is left of its merge, if one runs.  If none does, though there is something to
+ * merge, another is in its way or takes all the time: the longest comes first.
+ */
+static uint64_t
+level0_left_us(LsmShared *shared, uint64_t now_us)
+{
+	uint64_t of_level0_us = 0;
+	uint64_t others_us = 0;
+
+	for (int i = 0; i <= LSM_MAX_JOBS; i++)
+	{
+		LsmJob *job = &shared->jobs[i];
+		uint64_t since_us = atomic_load(&job->since_us);
+		uint64_t *longest_us = atomic_load(&job->of_level0) ? &of_level0_us : &others_us;
+		uint64_t us;
+
+		if (since_us == 0)
+			continue;
+		us = left_us(now_us, since_us, atomic_load(&job->takes_us));
+		if (us > *longest_us)
+			*longest_us = us;
+	}
+	return of_level0_us != 0 ? of_level0_us : others_us + merge_takes_us(shared, atomic_load(&shared->level0_work));
+}
+
 /* What all writers together may write at the moment, bytes a second; 0: as they like. */
 static double
 allowed_rate(LsmShared *shared, uint64_t now_us)
@@ -128,14 +153,7 @@ allowed_rate(LsmShared *shared, uint64_t now_us)
 	if (files >= o->level0_slow)
 	{
 		int more = files < o->level0_stop ? o->level0_stop - files : 0;
-		uint64_t since_us = atomic_load(&shared->merge_since_us);
-		uint64_t until_us = 0;
-
-		if (since_us != 0)
-			until_us = left_us(now_us, since_us, atomic_load(&shared->merge_us));
-		if (since_us == 0 || !atomic_load(&shared->merge_of_level0))
-			until_us += merge_takes_us(shared, atomic_load(&shared->level0_work));
-		rate = (active + (double) more * (double) o->memtable_size) * 1e6 / (double) (until_us + 1);
+		rate = (active + (double) more * (double) o->memtable_size) * 1e6 / (double) (level0_left_us(shared, now_us) + 1);
 		if (rate < LOWEST_RATE)
 			rate = LOWEST_RATE;
 	}

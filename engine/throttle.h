@@ -9,7 +9,7 @@
 /* The set of files has changed: how full level 0 is, and what a merge of it would read.  STATE is held exclusively. */
 extern void lsm_throttle_level0(LsmDb *db, const LsmFiles *files);
 
-/* By the process that has the work role, before and after: a merge that reads so many bytes, a flush. */
+/* Before and after: a merge that reads so many bytes, for which this handle has a job (job.h); a flush. */
 extern void lsm_throttle_merge_begins(LsmDb *db, bool level0, uint64_t bytes);
 /* Which part of it is done. */
 extern void lsm_throttle_merge_is_at(LsmDb *db, double share);

@@ -8,6 +8,7 @@
 #include "engine/compact.h"
 #include "engine/dead.h"
 #include "engine/install.h"
+#include "engine/job.h"
 #include "engine/room.h"
 #include "engine/seek.h"
 
@@ -26,6 +27,9 @@ lsm_role_give(LsmDb *db)
 {
 	int me = db->handle + 1;
 
+	if (!lsm_role_mine(db))
+		return;
+	lsm_job_unreserve(db);
 	if (atomic_compare_exchange_strong(&db->shared->worker, &me, 0))
 		db->env->ops->wake(db->env, LSM_WAIT_ROOM);
 }
@@ -67,6 +71,7 @@ LsmStatus
 lsm_advance_position(LsmDb *db, bool *did, LsmError *err)
 {
 	LsmShared *shared = db->shared;
+	bool mine = lsm_role_mine(db);
 	LsmEdit edit = {0};
 	LsmStatus status;
 	bool due;
@@ -75,11 +80,13 @@ lsm_advance_position(LsmDb *db, bool *did, LsmError *err)
 	lsm_lock(db->env, LSM_LOCK_STATE, LSM_SHARED);
 	due = shared->nmems == 1 && shared->slots[shared->mems[0]].position > shared->manifest_position;
 	lsm_unlock(db->env, LSM_LOCK_STATE);
-	if (!due)
+	if (!due || (!mine && !lsm_role_try(db)))
 		return LSM_OK;
 	status = lsm_install(db, &edit, -1, 0, err);
 	if (status == LSM_OK)
 		db->journal->ops->release(db->journal, edit.log_number);
+	if (!mine)
+		lsm_role_give(db);
 	lsm_edit_free(&edit);
 	*did = status == LSM_OK;
 	return status;
@@ -88,16 +95,21 @@ lsm_advance_position(LsmDb *db, bool *did, LsmError *err)
 static LsmStatus
 compact_once(LsmDb *db, bool *did, LsmError *err)
 {
-	LsmCompaction *compaction;
+	LsmCompaction *compaction = NULL;
 	LsmStatus status = lsm_refresh(db, err);
+	LsmBusy busy;
+	bool ran;
 
 	*did = false;
-	if (status == LSM_OK)
-		status = lsm_pick(&db->shared->options, db->follow.files, &compaction, err);
+	if (status != LSM_OK)
+		return status;
+	lsm_job_busy(db, &busy);
+	if (!busy.full || lsm_role_mine(db))
+		status = lsm_pick(&db->shared->options, db->follow.files, &busy, &compaction, err);
 	if (status != LSM_OK || compaction == NULL)
 		return status;
-	status = lsm_compaction_run(db, compaction, err);
-	lsm_compaction_free(compaction);
+	status = lsm_compaction_do(db, compaction, LSM_JOB_TRY, &ran, err);
+	/* if somebody was quicker, there is something else to do now, or soon nothing */
 	*did = status == LSM_OK;
 	return status;
 }
@@ -118,16 +130,9 @@ work_with_role(LsmDb *db, bool *did, LsmError *err)
 
 	if (status != LSM_OK || *did)
 		return status;
-	lsm_collect(db);
 	lsm_sweep(db);
 	lsm_reclaim(db);
-	status = lsm_advance_position(db, did, err);
-	if (status != LSM_OK || *did)
-		return status;
-	status = compact_once(db, did, err);
-	if (status == LSM_OK && !*did)
-		status = asked_once(db, did, err);
-	return status;
+	return lsm_advance_position(db, did, err);
 }
 
 LsmStatus
@@ -136,10 +141,21 @@ lsm_work(LsmDb *db, bool *did_work, LsmError *err)
 	LsmStatus status = lsm_ready(db, err);
 
 	*did_work = false;
-	if (status != LSM_OK || !lsm_role_try(db))
+	if (status != LSM_OK)
 		return status;
-	status = work_with_role(db, did_work, err);
-	lsm_role_give(db);
+	lsm_collect(db);
+	if (lsm_role_try(db))
+	{
+		status = work_with_role(db, did_work, err);
+		lsm_role_give(db);
+	}
+	if (status == LSM_OK && !*did_work)
+		status = compact_once(db, did_work, err);
+	if (status == LSM_OK && !*did_work && (lsm_dead_noted(db) || lsm_seek_noted(db)) && lsm_role_try(db))
+	{
+		status = asked_once(db, did_work, err);
+		lsm_role_give(db);
+	}
 	return status;
 }
 

@@ -23,6 +23,8 @@ typedef struct Keys
 {
 	int count;
 	LsmSlice *keys; /* ascending, all different */
+	int from;       /* random batches change `span` keys from this one on ... */
+	int span;       /* ... 0: all */
 } Keys;
 
 typedef struct Change
@@ -89,7 +91,7 @@ model_slice_order(const void *a, const void *b)
 static inline Keys
 model_keys_new(uint64_t seed, int n, bool with_empty)
 {
-	Keys keys = {0, calloc(n, sizeof(LsmSlice))};
+	Keys keys = {.keys = calloc(n, sizeof(LsmSlice))};
 	uint64_t random = seed * 2 + 1;
 	int i;
 	int kept = 0;
@@ -256,7 +258,7 @@ model_random_batch(History *history, const Keys *keys, LsmBatch *batch, uint64_t
 	model_history_begin(history);
 	while (n-- > 0)
 	{
-		int key = (int) (test_random(random) % keys->count);
+		int key = keys->from + (int) (test_random(random) % (keys->span > 0 ? keys->span : keys->count));
 		Cell cell = {0};
 
 		if (test_random(random) % 4 == 0)

@@ -3,6 +3,7 @@
  *
  * What must hold:
  *   - inputs are closed under overlap; a lone file is moved; the file that meets least is taken first
+ *   - nothing is taken that others merge, nor what would be in the way of level 0 when that is due
  *   - no user key lies in two files of a deeper level, and no output meets too much of the level below its own
  *   - deletions vanish where nothing older can lie beneath, and only there; snapshots keep what they see
  *   - a compaction that is told to stop leaves nothing behind; one that runs lets waiting memtables go first
@@ -115,7 +116,7 @@ test_pick(void)
 	draw(0, 1, "a", "z", 10);
 	draw(1, 2, "a", "z", 99);
 	files = drawn();
-	MUST(lsm_pick(&options, files, &c, &err), &err);
+	MUST(lsm_pick(&options, files, NULL, &c, &err), &err);
 	CHECK(c == NULL);
 	CHECK(lsm_compaction_debt(&options, files) == 0);
 	lsm_files_unref(files);
@@ -129,7 +130,7 @@ test_pick(void)
 	draw(1, 4, "g", "h", 10);
 	draw(1, 6, "i", "k", 10);
 	files = drawn();
-	MUST(lsm_pick(&options, files, &c, &err), &err);
+	MUST(lsm_pick(&options, files, NULL, &c, &err), &err);
 	CHECK(c->level == 0 && c->output_level == 1 && !c->move);
 	CHECK(inputs_are(c, 0, "1 3 5") && inputs_are(c, 1, "2 4"));
 	CHECK(c->bytes == 50000);
@@ -145,7 +146,7 @@ test_pick(void)
 	draw(2, 13, "f", "f", 5);
 	draw(2, 14, "h", "h", 20);
 	files = drawn();
-	MUST(lsm_pick(&options, files, &c, &err), &err);
+	MUST(lsm_pick(&options, files, NULL, &c, &err), &err);
 	CHECK(c->level == 1 && inputs_are(c, 0, "2") && inputs_are(c, 1, "12 13"));
 	lsm_compaction_free(c);
 	lsm_files_unref(files);
@@ -155,7 +156,7 @@ test_pick(void)
 	draw(2, 11, "a", "b", 30);
 	draw(3, 12, "d", "e", 159); /* ten times 16 KB is the limit */
 	files = drawn();
-	MUST(lsm_pick(&options, files, &c, &err), &err);
+	MUST(lsm_pick(&options, files, NULL, &c, &err), &err);
 	CHECK(inputs_are(c, 0, "2") && inputs_are(c, 1, "") && c->move);
 	lsm_compaction_free(c);
 	lsm_files_unref(files);
@@ -164,7 +165,7 @@ test_pick(void)
 	draw(2, 11, "a", "b", 30);
 	draw(3, 12, "d", "e", 170);
 	files = drawn();
-	MUST(lsm_pick(&options, files, &c, &err), &err);
+	MUST(lsm_pick(&options, files, NULL, &c, &err), &err);
 	CHECK(inputs_are(c, 0, "2") && !c->move);
 	lsm_compaction_free(c);
 	lsm_files_unref(files);
@@ -206,10 +207,10 @@ test_pick(void)
 	}
 	files->levels[2].files[0]->asked = true;
 	files->levels[2].files[0]->props.entries = files->levels[2].files[0]->props.deletions = 10;
-	MUST(lsm_pick(&options, files, &c, &err), &err);
+	MUST(lsm_pick(&options, files, NULL, &c, &err), &err);
 	CHECK(c == NULL);
 	files->levels[1].files[0]->props.deletions = files->levels[1].files[1]->props.deletions = 5;
-	MUST(lsm_pick(&options, files, &c, &err), &err);
+	MUST(lsm_pick(&options, files, NULL, &c, &err), &err);
 	CHECK(c != NULL && inputs_are(c, 0, "2") && inputs_are(c, 1, ""));
 	lsm_compaction_free(c);
 	lsm_files_unref(files);
@@ -226,7 +227,7 @@ test_pick(void)
 		files->levels[0].files[i]->props.entries = 10;
 		files->levels[0].files[i]->props.deletions = files->levels[0].files[i]->number == 6 ? 4 : 5;
 	}
-	MUST(lsm_pick(&options, files, &c, &err), &err);
+	MUST(lsm_pick(&options, files, NULL, &c, &err), &err);
 	CHECK(c != NULL && c->level == 0 && inputs_are(c, 0, "6 7") && inputs_are(c, 1, "4"));
 	lsm_compaction_free(c);
 	lsm_files_unref(files);
@@ -240,12 +241,124 @@ test_pick(void)
 		draw(0, i, key, key, 1);
 	}
 	files = drawn();
-	MUST(lsm_pick(&options, files, &c, &err), &err);
+	MUST(lsm_pick(&options, files, NULL, &c, &err), &err);
 	CHECK(inputs_are(c, 0, "1") && !c->move);
 	lsm_compaction_free(c);
 	options.level0_compression = options.table.compression;
-	MUST(lsm_pick(&options, files, &c, &err), &err);
+	MUST(lsm_pick(&options, files, NULL, &c, &err), &err);
 	CHECK(inputs_are(c, 0, "1") && c->move);
+	lsm_compaction_free(c);
+	lsm_files_unref(files);
+}
+
+/* Another's merge of these inputs, of the range that they and nothing else take. */
+static void
+busy_with(LsmBusy *busy, const LsmCompaction *c)
+{
+	lsm_claim_of(c, &busy->claims[busy->n++]);
+	busy->leaving[c->level] += c->ninputs[0];
+	for (int i = 0; i < c->ninputs[0]; i++)
+		busy->leaving_bytes[c->level] += c->inputs[0][i]->size;
+}
+
+static void
+test_pick_beside_others(void)
+{
+	LsmBusy busy = {0};
+	LsmCompaction *c;
+	LsmFiles *files;
+	char long_key[400];
+	LsmError err;
+
+	reset_options();
+	options.level1_size = 100000;
+	options.level_factor = 2;
+	options.memtable_size = 4 << 10;
+	options.level0_compact = 2;
+
+	/* level 0: the oldest and what overlaps it; then the others; 5 waits for the former, for it overlaps them */
+	draw(0, 1, "a", "c", 10);
+	draw(0, 2, "b", "d", 10);
+	draw(0, 3, "p", "r", 10);
+	draw(0, 4, "q", "s", 10);
+	draw(1, 11, "c", "e", 10);
+	draw(1, 12, "s", "t", 10);
+	files = drawn();
+	MUST(lsm_pick(&options, files, &busy, &c, &err), &err);
+	CHECK(inputs_are(c, 0, "1 2") && inputs_are(c, 1, "11"));
+	busy_with(&busy, c);
+	lsm_compaction_free(c);
+	MUST(lsm_pick(&options, files, &busy, &c, &err), &err);
+	CHECK(inputs_are(c, 0, "3 4") && inputs_are(c, 1, "12"));
+	busy_with(&busy, c);
+	lsm_compaction_free(c);
+	MUST(lsm_pick(&options, files, &busy, &c, &err), &err);
+	CHECK(c == NULL);
+	lsm_files_unref(files);
+
+	/* a claim reaches as far as the files below: e, though the file above ends at d */
+	CHECK(lsm_busy_meets(&busy, 1, 2, text("e"), text("f")) && !lsm_busy_meets(&busy, 1, 2, text("ea"), text("o")));
+	CHECK(!lsm_busy_meets(&busy, 2, 3, text("a"), text("z")));
+	/* keys that begin alike for longer than is kept meet */
+	memset(long_key, 'l', sizeof(long_key));
+	lsm_key_head(&busy.claims[0].last, lsm_slice(long_key, 300));
+	CHECK(lsm_busy_meets(&busy, 1, 1, lsm_slice(long_key, 400), text("m")));
+	CHECK(lsm_busy_meets(&busy, 1, 1, lsm_slice(long_key, 256), text("m")));
+	CHECK(!lsm_busy_meets(&busy, 1, 1, text("m"), text("m")));
+
+	/* level 1: the best file of which nothing is busy; what leaves it counts as gone */
+	memset(&busy, 0, sizeof(busy));
+	draw(1, 1, "a", "c", 90);
+	draw(1, 2, "d", "f", 80);
+	draw(1, 3, "g", "i", 100);
+	draw(2, 4, "b", "e", 50);
+	draw(2, 5, "h", "h", 100);
+	files = drawn();
+	MUST(lsm_pick(&options, files, &busy, &c, &err), &err);
+	CHECK(c->level == 1 && inputs_are(c, 0, "1") && inputs_are(c, 1, "4"));
+	busy_with(&busy, c);
+	lsm_compaction_free(c);
+	/* 2 lies over 4, which is busy */
+	MUST(lsm_pick(&options, files, &busy, &c, &err), &err);
+	CHECK(c->level == 1 && inputs_are(c, 0, "3") && inputs_are(c, 1, "5"));
+	busy_with(&busy, c);
+	lsm_compaction_free(c);
+	MUST(lsm_pick(&options, files, &busy, &c, &err), &err);
+	CHECK(c == NULL);
+	lsm_files_unref(files);
+
+	/*
+	 * Level 0 is due more than level 1, and 2 is in its way: so nothing of level 1 may begin that would be in its way
+	 * after that, but something of level 2 may.
+	 */
+	memset(&busy, 0, sizeof(busy));
+	draw(1, 2, "a", "c", 60);
+	draw(2, 3, "c", "d", 10);
+	files = drawn();
+	MUST(lsm_pick_file(&options, files, 2, &c, &err), &err);
+	busy_with(&busy, c);
+	lsm_compaction_free(c);
+	lsm_files_unref(files);
+	for (uint64_t i = 20; i < 40; i++)
+		draw(0, i, "a", "z", 1);
+	draw(1, 2, "a", "c", 60);
+	draw(1, 1, "e", "k", 100);
+	draw(2, 3, "c", "d", 10);
+	draw(2, 5, "x", "x", 300);
+	draw(3, 7, "n", "n", 300);
+	files = drawn();
+	MUST(lsm_pick(&options, files, &busy, &c, &err), &err);
+	CHECK(c != NULL && c->level == 2 && c->output_level == 3 && inputs_are(c, 0, "5"));
+	busy_with(&busy, c);
+	lsm_compaction_free(c);
+	MUST(lsm_pick(&options, files, &busy, &c, &err), &err);
+	CHECK(c == NULL);
+	/* with level 0 not due, level 1 goes on */
+	options.level0_compact = 100;
+	options.level0_slow = 101;
+	options.level0_stop = 102;
+	MUST(lsm_pick(&options, files, &busy, &c, &err), &err);
+	CHECK(c != NULL && c->level == 1 && inputs_are(c, 0, "1"));
 	lsm_compaction_free(c);
 	lsm_files_unref(files);
 }
@@ -274,7 +387,7 @@ test_shape(void)
 	files = drawn();
 	lsm_shape_of(&options, files, &shape);
 	CHECK(shape.base == 1 && shape.target[1] == 106000 * 3 / 16 && shape.target[2] == 400000);
-	CHECK(lsm_shape_score(&options, files, &shape, 1) > 3);
+	CHECK(lsm_shape_score(&options, &shape, 1, files->levels[1].n, files->levels[1].bytes) > 3);
 	CHECK(lsm_compaction_debt(&options, files) == 90000 - 106000 * 3 / 16);
 	lsm_files_unref(files);
 
@@ -285,7 +398,7 @@ test_shape(void)
 	files = drawn();
 	lsm_shape_of(&options, files, &shape);
 	CHECK(shape.base == 2 && shape.target[1] == 0);
-	MUST(lsm_pick(&options, files, &c, &err), &err);
+	MUST(lsm_pick(&options, files, NULL, &c, &err), &err);
 	CHECK(c != NULL && c->level == 0 && c->output_level == 2 && inputs_are(c, 1, "2"));
 	lsm_compaction_free(c);
 	lsm_files_unref(files);
@@ -298,7 +411,7 @@ test_shape(void)
 	files = drawn();
 	lsm_shape_of(&options, files, &shape);
 	CHECK(shape.base == 1 && shape.target[1] == 0);
-	MUST(lsm_pick(&options, files, &c, &err), &err);
+	MUST(lsm_pick(&options, files, NULL, &c, &err), &err);
 	CHECK(c != NULL && c->level == 1 && inputs_are(c, 0, "1") && inputs_are(c, 1, "2"));
 	lsm_compaction_free(c);
 	lsm_files_unref(files);
@@ -308,7 +421,7 @@ test_shape(void)
 	files = drawn();
 	lsm_shape_of(&options, files, &shape);
 	CHECK(shape.bottom == 6 && shape.base == 1 && shape.target[5] == 750000000);
-	CHECK(lsm_shape_score(&options, files, &shape, 6) == 0);
+	CHECK(lsm_shape_score(&options, &shape, 6, files->levels[6].n, files->levels[6].bytes) == 0);
 	lsm_files_unref(files);
 }
 
@@ -966,6 +1079,7 @@ main(void)
 	printf("seed %llu\n", (unsigned long long) seed);
 	snprintf(dir, sizeof(dir), "/tmp/lsm_test_compact.%d", (int) getpid());
 	test_pick();
+	test_pick_beside_others();
 	test_shape();
 	MUST(lsm_env_posix_open(dir, &env, &err), &err);
 	test_versions_stay_together();

@@ -16,6 +16,9 @@
  * - it can be written to, and what is written with sync is there after the next
  *   opening.
  *
+ * Another handle works whenever the first is in the middle of a merge, so that several run at the
+ * same time.
+ *
  * The recovery itself is cut off, too, at one of its operations, in each of the
  * ways, and the store must open all the same and keep the same promises.
  *
@@ -23,6 +26,7 @@
  * CRASH_OP=n repeat one script and one point.
  */
 #include "engine/env_sim.h"
+#include "engine/handle.h"
 #include "engine/test/model.h"
 
 #define STEPS 150
@@ -35,6 +39,8 @@ typedef struct Script
 	Keys keys;
 	LsmEnv *env;
 	LsmDb *db;
+	LsmDb *helper;
+	bool helping;
 	LsmBatch batch;
 	History history;
 	int durable; /* so many batches must be there; the rest of the history may be */
@@ -52,6 +58,7 @@ static const char *const images[LSM_SIM_NUM_IMAGES] = {"synced only", "torn", "r
 typedef struct Coverage
 {
 	uint64_t flushes, compactions, rolls, reopens;
+	uint64_t together; /* merges in the middle of another */
 	int deepest_level;
 	uint64_t recoveries;
 	uint64_t lost; /* recoveries that had lost a batch that need not be there */
@@ -289,6 +296,25 @@ crash_here(Script *script, LsmEnv *env)
 
 /* ---- the script ---- */
 
+/* In the middle of a merge of the first handle, before an operation on the disk.  What fails here for want of a disk soon fails there, too. */
+static void
+help(Script *script)
+{
+	LsmError ignored;
+	uint64_t before;
+	bool did;
+
+	if (script->helping || script->db == NULL || script->db->job < 0 ||
+		!lsm_try_lock(script->env, LSM_LOCK_MANIFEST, LSM_EXCLUSIVE))
+		return;
+	lsm_unlock(script->env, LSM_LOCK_MANIFEST);
+	script->helping = true;
+	before = atomic_load(&script->db->shared->compactions);
+	if (lsm_work(script->helper, &did, &ignored) == LSM_OK && atomic_load(&script->db->shared->compactions) > before)
+		coverage.together++;
+	script->helping = false;
+}
+
 static void
 at_each_op(void *arg, uint64_t op)
 {
@@ -297,6 +323,14 @@ at_each_op(void *arg, uint64_t op)
 	script->op = op;
 	if (only_op == 0 || only_op == op)
 		crash_here(script, script->env);
+	help(script);
+}
+
+static void
+only_help(void *arg, uint64_t op)
+{
+	(void) op;
+	help(arg);
 }
 
 static void
@@ -306,7 +340,7 @@ script_options(Script *script)
 
 	lsm_options_init(options);
 	options->inline_work = script->seed % 2 == 0;
-	options->max_handles = 2;
+	options->max_handles = 3;
 	options->memtable_slots = 2 + script->seed % 4 / 2;
 	options->memtable_size = 4096 << test_random(&script->random) % 3;
 	options->block_cache_size = 32768;
@@ -333,6 +367,16 @@ find_manifest(void *arg, const char *name, LsmSlice contents)
 		*last = number;
 }
 
+static LsmStatus
+open_store(Script *script)
+{
+	LsmStatus status = lsm_open(script->env, &script->options, &script->db, &err);
+
+	if (status != LSM_OK)
+		return status;
+	return lsm_open_handle(script->db, &script->helper, &err);
+}
+
 /* Closes the store; what it has done goes into the coverage. */
 static void
 close_store(Script *script)
@@ -348,6 +392,7 @@ close_store(Script *script)
 			if (stats.levels[level].files > 0 && level > coverage.deepest_level)
 				coverage.deepest_level = level;
 	}
+	lsm_detach(script->helper);
 	lsm_close(script->db);
 	script->db = NULL;
 }
@@ -374,6 +419,20 @@ write_batch(Script *script, bool sync)
 			status = lsm_write(script->db, &script->batch, sync, NULL, &err);
 	}
 	return status;
+}
+
+/* In every fourth script parts of the keys take turns, so that files of level 0 need not overlap.  false: it failed. */
+static bool
+choose_keys(Script *script, int step)
+{
+	if (script->seed % 4 != 1 || step % 8 != 0)
+		return true;
+	script->keys.span = script->keys.count / 4;
+	script->keys.from = step / 8 % 4 * script->keys.span;
+	if (lsm_flush(script->db, &err) != LSM_OK)
+		return false;
+	all_durable(script);
+	return true;
 }
 
 /* One step; false if it failed (which it may only after a crash). */
@@ -411,16 +470,19 @@ one_step(Script *script)
 	}
 	else if (what < 95)
 	{
-		bool did_work;
+		bool did_work = !script->options.inline_work;
 
-		if (!script->options.inline_work && lsm_work(script->db, &did_work, &err) != LSM_OK)
-			return false;
+		while (did_work)
+		{
+			if (lsm_work(script->db, &did_work, &err) != LSM_OK)
+				return false;
+		}
 	}
 	else if (what < 98)
 	{
 		close_store(script);
 		coverage.reopens++;
-		if (lsm_open(script->env, &script->options, &script->db, &err) != LSM_OK)
+		if (open_store(script) != LSM_OK)
 			return false;
 	}
 	return true;
@@ -459,13 +521,13 @@ run_watched(uint64_t seed)
 
 	script_begin(&script, seed);
 	lsm_env_sim_set_watch(script.env, at_each_op, &script);
-	must(&script, lsm_open(script.env, &script.options, &script.db, &err), "open");
+	must(&script, open_store(&script), "open");
 	for (i = 0; i < STEPS; i++)
 	{
 		uint64_t now = 0;
 		uint64_t reopens = coverage.reopens;
 
-		if (!one_step(&script))
+		if (!choose_keys(&script, i) || !one_step(&script))
 			must(&script, err.status, "step of the script");
 		lsm_env_sim_files(script.env, find_manifest, &now);
 		if (i > 0 && reopens == coverage.reopens && now != manifest)
@@ -491,11 +553,14 @@ run_killed(uint64_t seed, uint64_t n)
 	script_begin(&script, seed);
 	script.op = n;
 	lsm_env_sim_set_crash(script.env, n);
-	if (lsm_open(script.env, &script.options, &script.db, &err) == LSM_OK)
+	lsm_env_sim_set_watch(script.env, only_help, &script);
+	if (open_store(&script) == LSM_OK)
 	{
 		for (i = 0; i < STEPS && script.db != NULL; i++)
-			if (!one_step(&script))
+		{
+			if (!choose_keys(&script, i) || !one_step(&script))
 				break;
+		}
 		if (i < STEPS && !lsm_env_sim_crashed(script.env))
 			must(&script, err.status, "step of the script");
 		if (script.db != NULL)
@@ -535,8 +600,8 @@ main(void)
 		points += run_watched(seed++);
 	while (points < wanted && seed_text == NULL);
 
-	printf("scripts: %llu flushes, %llu compactions, %llu new manifests, %llu reopenings, levels 0 to %d\n",
-		   (unsigned long long) coverage.flushes, (unsigned long long) coverage.compactions,
+	printf("scripts: %llu flushes, %llu compactions (%llu in the middle of another), %llu new manifests, %llu reopenings, levels 0 to %d\n",
+		   (unsigned long long) coverage.flushes, (unsigned long long) coverage.compactions, (unsigned long long) coverage.together,
 		   (unsigned long long) coverage.rolls, (unsigned long long) coverage.reopens, coverage.deepest_level);
 	printf("%llu crash points: %llu recoveries, of which %llu had lost unsynced batches and %llu had kept some; %llu "
 		   "crashes during recovery\n",
@@ -547,6 +612,7 @@ main(void)
 		CHECK(points >= wanted);
 		CHECK(coverage.flushes > 20);
 		CHECK(coverage.compactions > 20);
+		CHECK(coverage.together > 20);
 		CHECK(coverage.rolls > 20);
 		CHECK(coverage.reopens > 10);
 		CHECK(coverage.deepest_level >= 2);

@@ -6,11 +6,14 @@
  * - A snapshot sees what was there when it was taken, whatever is written,
  *   flushed or compacted afterwards, also in a scan that was released meanwhile.
  * - All of it holds over close and reopen, and lsm_verify has nothing to report.
+ * - And whatever merges run beside each other: in the middle of one handle's merge another handle
+ *   does a piece of work, now and then.
  *
  * RANDOM_SEED=n runs one seed, RANDOM_STEPS=n longer; RANDOM_OPS=n seeds from 1 on until so many changes, gets and
  * moves of scans were made.
  */
 #include "engine/env_sim.h"
+#include "engine/handle.h"
 #include "engine/test/model.h"
 
 #define MAX_SNAPSHOTS 4
@@ -31,7 +34,10 @@ typedef struct Run
 	size_t big_value; /* now and then */
 	LsmEnv *env;
 	LsmDb *db;
-	LsmDb *other; /* a second handle, which only reads */
+	LsmDb *other;  /* a second handle, which only reads */
+	LsmDb *helper; /* a third, which works while the first does */
+	uint64_t help_random;
+	bool helping;
 	Keys keys;
 	Cell *state;
 	Snapshot snapshots[MAX_SNAPSHOTS];
@@ -43,7 +49,8 @@ static LsmError err;
 static uint64_t flushes;
 static uint64_t compactions;
 static uint64_t seek_compactions;
-static uint64_t changes; /* written */
+static uint64_t together; /* merges that a helper did in the middle of another */
+static uint64_t changes;  /* written */
 static uint64_t gets;
 static uint64_t moves; /* of scans; those of check_everything do not count */
 
@@ -99,11 +106,38 @@ pick_handle(Run *run)
 	return below(run, 3) == 0 ? run->other : run->db;
 }
 
+static uint64_t
+count_compactions(Run *run)
+{
+	return atomic_load(&run->db->shared->compactions);
+}
+
+/* Before each operation on the disk. */
+static void
+help(void *arg, uint64_t op)
+{
+	Run *run = arg;
+	uint64_t before;
+	bool did;
+
+	(void) op;
+	if (run->helping || run->db == NULL || run->db->job < 0 || test_random(&run->help_random) % 2 != 0 ||
+		!lsm_try_lock(run->env, LSM_LOCK_MANIFEST, LSM_EXCLUSIVE))
+		return;
+	lsm_unlock(run->env, LSM_LOCK_MANIFEST);
+	run->helping = true;
+	before = count_compactions(run);
+	must(run, lsm_work(run->helper, &did, &err), "work of the helper");
+	together += count_compactions(run) > before;
+	run->helping = false;
+}
+
 static void
 open_store(Run *run)
 {
 	must(run, lsm_open(run->env, &run->options, &run->db, &err), "open");
 	must(run, lsm_open_handle(run->db, &run->other, &err), "open another handle");
+	must(run, lsm_open_handle(run->db, &run->helper, &err), "open a helper");
 }
 
 static void
@@ -127,20 +161,35 @@ close_store(Run *run)
 		lsm_snapshot_release(run->db, run->snapshots[0].seq);
 		drop_snapshot(run, 0);
 	}
+	lsm_detach(run->helper);
 	lsm_detach(run->other);
 	lsm_close(run->db);
+	run->db = NULL;
 }
 
 static void
 write_batch(Run *run, int max_changes)
 {
+	LsmStatus status = LSM_OK;
+	bool sync = below(run, 8) == 0;
 	History history = {0};
 	size_t max = below(run, 40) == 0 ? run->big_value : run->max_value;
 
 	if (max > run->max_value)
 		max_changes = 1;
 	model_random_batch(&history, &run->keys, &run->batch, &run->random, max_changes, max);
-	must(run, lsm_write(run->db, &run->batch, below(run, 8) == 0, NULL, &err), "write");
+	do
+	{
+		bool did = true;
+
+		/* without inline_work nobody else makes room */
+		while (status == LSM_BUSY && did)
+			must(run, lsm_work(run->db, &did, &err), "work");
+		if (status == LSM_BUSY)
+			must(run, lsm_make_room(run->db, run->batch.memtable_cost, &err), "make room");
+		status = lsm_write(run->db, &run->batch, sync, NULL, &err);
+	} while (status == LSM_BUSY);
+	must(run, status, "write");
 	changes += run->batch.count;
 	model_apply(run->state, &history, 0);
 	model_history_free(&history);
@@ -415,10 +464,11 @@ one_step(Run *run)
 static void
 run_seed(uint64_t seed, int steps)
 {
-	Run run = {.seed = seed, .random = seed * 7919 + 1};
+	Run run = {.seed = seed, .random = seed * 7919 + 1, .help_random = seed * 7907 + 1};
 
 	lsm_options_init(&run.options);
-	run.options.inline_work = true;
+	run.options.inline_work = seed % 3 != 0;
+	run.options.max_compactions = 1 + (int) (seed % 4);
 	run.options.max_handles = 4;
 	run.options.memtable_slots = 2 + (int) below(&run, 2);
 	run.options.memtable_size = 4096 << below(&run, 5);
@@ -448,6 +498,7 @@ run_seed(uint64_t seed, int steps)
 		run.big_value = 100 * 1024;
 	}
 	MUST(lsm_env_sim_new(seed, &run.env), &err);
+	lsm_env_sim_set_watch(run.env, help, &run);
 	run.keys = model_keys_new(seed, 50 << below(&run, 4), below(&run, 2));
 	run.state = model_state_new(&run.keys);
 
@@ -481,13 +532,14 @@ main(void)
 
 	for (i = first; i <= last || (seed == NULL && changes + gets + moves < wanted); i++)
 		run_seed(i, steps);
-	printf("seeds %llu to %llu, %d steps each: %llu changes, %llu gets, %llu moves of scans; %llu flushes, %llu compactions, %llu of them by seeks\n",
+	printf("seeds %llu to %llu, %d steps each: %llu changes, %llu gets, %llu moves of scans; %llu flushes, %llu compactions, %llu of them by seeks, %llu in the middle of another\n",
 		   (unsigned long long) first, (unsigned long long) i - 1, steps, (unsigned long long) changes,
 		   (unsigned long long) gets, (unsigned long long) moves, (unsigned long long) flushes,
-		   (unsigned long long) compactions, (unsigned long long) seek_compactions);
+		   (unsigned long long) compactions, (unsigned long long) seek_compactions, (unsigned long long) together);
 	CHECK(seed || flushes > 50);
 	CHECK(seed || compactions > 50);
 	CHECK(seed || seek_compactions > 20);
+	CHECK(seed || together > 20);
 	CHECK(seed || changes + gets + moves >= wanted);
 	return test_done();
 }

@@ -1,8 +1,8 @@
 /*
  * test_stress.c - a store used by many at once, killed at any moment, again and again.
  *
- * A process with two writing threads and one for the background work, and two
- * processes that read along, share a store in a directory.  All of them are killed together, sometimes
+ * A process with two writing threads and three for the background work, which merge at the same
+ * time, and two processes that read along, share a store in a directory.  All of them are killed together, sometimes
  * while they still recover from the last time.  What was acknowledged was handed to the
  * kernel, so, whether it was synced or not:
  *
@@ -28,6 +28,7 @@
 
 #define WRITERS 2
 #define READERS 2
+#define WORKERS 3
 #define MARKS 10     /* keys that every batch of a writer sets to its number */
 #define FILLERS 3000 /* keys of a writer of which each batch changes some */
 #define CHANGED 8
@@ -39,6 +40,7 @@ typedef struct Board
 {
 	_Atomic uint64_t acknowledged[WRITERS]; /* number of the writer's last batch */
 	_Atomic uint64_t reads;
+	_Atomic uint64_t together; /* times that a writer saw several merges */
 	_Atomic int bad;
 } Board;
 
@@ -99,6 +101,7 @@ write_on(void *arg)
 {
 	Member *m = arg;
 	uint64_t i = atomic_load(&board->acknowledged[m->number]);
+	LsmMerge merges[LSM_MAX_MERGES];
 	LsmBatch batch = {.count = 0};
 	char value[VALUE];
 	char key[32];
@@ -127,6 +130,8 @@ write_on(void *arg)
 			MUST(lsm_make_room(m->db, batch.memtable_cost, &err), &err);
 		MUST(status, &err);
 		atomic_store(&board->acknowledged[m->number], i);
+		if (lsm_merges(m->db, merges) > 1)
+			atomic_fetch_add(&board->together, 1);
 	}
 	return NULL;
 }
@@ -193,8 +198,8 @@ read_along(LsmDb *db)
 static void
 live(void)
 {
-	pthread_t threads[WRITERS + 1];
-	Member members[WRITERS + 1];
+	pthread_t threads[WRITERS + WORKERS];
+	Member members[WRITERS + WORKERS];
 	LsmError err;
 	LsmEnv *env;
 	LsmDb *db;
@@ -217,14 +222,14 @@ live(void)
 		if (pid < 0)
 			exit(1);
 	}
-	for (int i = 0; i <= WRITERS; i++)
+	for (int i = 0; i < WRITERS + WORKERS; i++)
 	{
 		members[i].number = i;
 		MUST(lsm_open_handle(db, &members[i].db, &err), &err);
 		if (pthread_create(&threads[i], NULL, i < WRITERS ? write_on : work_on, &members[i]) != 0)
 			exit(1);
 	}
-	for (int i = 0; i <= WRITERS; i++)
+	for (int i = 0; i < WRITERS + WORKERS; i++)
 		pthread_join(threads[i], NULL);
 }
 
@@ -430,6 +435,7 @@ main(void)
 	options.file_size = 64 << 10;
 	options.level1_size = 128 << 10;
 	options.manifest_size = MANIFEST_SIZE;
+	options.max_compactions = WORKERS;
 	options.block_cache_size = 1 << 20;
 	options.table.block_size = 4 << 10;
 	options.table.compression = LSM_COMPRESS_NONE;
@@ -444,7 +450,9 @@ main(void)
 	}
 	CHECK(all_acknowledged() > 1000);
 	CHECK(atomic_load(&board->reads) > 100);
-	printf("%llu reads\n", (unsigned long long) atomic_load(&board->reads));
+	CHECK(atomic_load(&board->together) > 0);
+	printf("%llu reads; several merges seen %llu times\n", (unsigned long long) atomic_load(&board->reads),
+		   (unsigned long long) atomic_load(&board->together));
 	remove_dir();
 	return test_done();
 }
