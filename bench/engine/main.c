@@ -1,7 +1,9 @@
 /*
  * main.c - bench/engine: what an engine does in a second, and how long its slowest write takes.
  *
- *     bench/engine/run [--rounds n] [--small n] [--large n] [--only "name;name"] [--list]
+ *     bench/engine/run [--rounds n] [--small n] [--large n] [--workers n] [--only "name;name"] [--list]
+ *
+ * --workers says how many threads (or processes) of ours work in the background: 1, if it is not given.
  *
  * Each round (one, unless asked for more; it takes five minutes) runs every engine once, so that they meet the same machine; shown
  * are the medians over the rounds.  Every run of an engine is a process of its own.  Keys
@@ -77,6 +79,8 @@ typedef struct Latencies
 	uint64_t n;
 	double longest;
 } Latencies;
+
+int background_workers = 1;
 
 void
 die(const char *format, ...)
@@ -154,19 +158,22 @@ proc_number(pid_t pid, const char *file, const char *name)
 static uint64_t
 bytes_written(Run *run)
 {
-	pid_t worker = run->ops->worker != NULL ? run->ops->worker(run->store) : 0;
+	uint64_t bytes = proc_number(getpid(), "io", "wchar:");
+	pid_t worker;
 
-	return proc_number(getpid(), "io", "wchar:") + (worker != 0 ? proc_number(worker, "io", "wchar:") : 0);
+	for (int i = 0; run->ops->worker != NULL && (worker = run->ops->worker(run->store, i)) != 0; i++)
+		bytes += proc_number(worker, "io", "wchar:");
+	return bytes;
 }
 
 /* Memory without mapped files, which are the page cache's. */
 static void
 note_memory(Run *run)
 {
-	pid_t worker = run->ops->worker != NULL ? run->ops->worker(run->store) : 0;
 	uint64_t kb = proc_number(getpid(), "status", "RssAnon:") + proc_number(getpid(), "status", "RssShmem:");
+	pid_t worker;
 
-	if (worker != 0)
+	for (int i = 0; run->ops->worker != NULL && (worker = run->ops->worker(run->store, i)) != 0; i++)
 		kb += proc_number(worker, "status", "RssAnon:");
 	if (kb > run->peak_memory)
 		run->peak_memory = kb;
@@ -738,6 +745,8 @@ main(int argc, char **argv)
 			counts[0] = (uint32_t) atoi(value);
 		else if (strcmp(argv[i], "--large") == 0)
 			counts[1] = (uint32_t) atoi(value);
+		else if (strcmp(argv[i], "--workers") == 0)
+			background_workers = atoi(value);
 		else if (strcmp(argv[i], "--dir") == 0)
 			dir = value;
 		else if (strcmp(argv[i], "--only") == 0)
@@ -765,6 +774,8 @@ main(int argc, char **argv)
 	}
 	if (rounds < 1 || rounds > MAX_ROUNDS)
 		die("rounds must be from 1 to %d", MAX_ROUNDS);
+	if (background_workers < 1 || background_workers > MAX_WORKERS)
+		die("workers must be from 1 to %d", MAX_WORKERS);
 	for (int size = 0; size < 2; size++)
 	{
 		if (counts[size] == 0)

@@ -1,5 +1,5 @@
 /*
- * ours.c - the engine standalone.  One thread, or one child process, does the background work.
+ * ours.c - the engine standalone.  Threads, or child processes, do the background work.
  */
 #include <pthread.h>
 #include <signal.h>
@@ -12,14 +12,14 @@
 #include "bench/engine/store.h"
 #include "engine/handle.h"
 
-#define BACKGROUND_HANDLE 63
+#define BACKGROUND_HANDLE 63 /* and those before */
 
 struct Store
 {
 	LsmEnv *env;
 	LsmDb *db;
-	pthread_t thread;
-	pid_t child;
+	pthread_t threads[MAX_WORKERS];
+	pid_t children[MAX_WORKERS];
 	atomic_bool stop;
 	bool processes;
 };
@@ -96,22 +96,26 @@ create(const char *dir, bool processes)
 	options.table.bloom_bits = 10;
 	options.table.bloom_prime = true;
 	options.log_step = 1 << 20;
+	options.max_compactions = background_workers;
 	must(lsm_env_posix_open(dir, &store->env, &err), &err);
 	must(lsm_open(store->env, &options, &store->db, &err), &err);
 	store->processes = processes;
-	if (!processes)
+	for (int i = 0; i < background_workers; i++)
 	{
-		if (pthread_create(&store->thread, NULL, work_thread, store) != 0)
-			die("could not start a thread");
-		return store;
-	}
-	store->child = fork();
-	if (store->child < 0)
-		die("could not fork");
-	if (store->child == 0)
-	{
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		work_on(attach_child(store, BACKGROUND_HANDLE), &store->stop);
+		if (!processes)
+		{
+			if (pthread_create(&store->threads[i], NULL, work_thread, store) != 0)
+				die("could not start a thread");
+			continue;
+		}
+		store->children[i] = fork();
+		if (store->children[i] < 0)
+			die("could not fork");
+		if (store->children[i] == 0)
+		{
+			prctl(PR_SET_PDEATHSIG, SIGKILL);
+			work_on(attach_child(store, BACKGROUND_HANDLE - i), &store->stop);
+		}
 	}
 	return store;
 }
@@ -132,13 +136,16 @@ static void
 close_store(Store *store)
 {
 	atomic_store(&store->stop, true);
-	if (store->processes)
+	for (int i = 0; i < background_workers; i++)
 	{
-		kill(store->child, SIGKILL);
-		waitpid(store->child, NULL, 0);
+		if (store->processes)
+		{
+			kill(store->children[i], SIGKILL);
+			waitpid(store->children[i], NULL, 0);
+		}
+		else
+			pthread_join(store->threads[i], NULL);
 	}
-	else
-		pthread_join(store->thread, NULL);
 	lsm_close(store->db);
 	lsm_env_posix_close(store->env);
 	free(store);
@@ -244,19 +251,21 @@ compact(StoreHandle *handle)
 }
 
 static pid_t
-worker(Store *store)
+worker(Store *store, int i)
 {
-	return store->child;
+	return i < background_workers ? store->children[i] : 0;
 }
 
 static bool
 busy(StoreHandle *handle)
 {
+	LsmMerge merges[LSM_MAX_MERGES];
 	LsmStats stats;
 	LsmError err;
 
 	must(lsm_stats(handle->db, &stats, &err), &err);
-	return stats.memtables_waiting > 0 || stats.compaction_debt > 0 || atomic_load(&handle->db->shared->worker) != 0;
+	return stats.memtables_waiting > 0 || stats.compaction_debt > 0 || atomic_load(&handle->db->shared->worker) != 0 ||
+		   lsm_merges(handle->db, merges) > 0;
 }
 
 const StoreOps ours_threads = {"ours", false, create_threads, close_store, attach, detach, write_pairs, get, walk, compact, worker, busy};

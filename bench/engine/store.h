@@ -37,8 +37,8 @@ typedef struct StoreOps
 	uint64_t (*walk)(StoreHandle *handle, const char *key, size_t key_len, uint64_t n);
 	/* Merges everything there is; NULL: nothing to merge. */
 	void (*compact)(StoreHandle *handle);
-	/* The process that works in the background, 0 if a thread does; NULL: none. */
-	pid_t (*worker)(Store *store);
+	/* The i-th process that works in the background, 0 if there are no more; NULL: none. */
+	pid_t (*worker)(Store *store, int i);
 	/* True while background work is known to be due or running. */
 	bool (*busy)(StoreHandle *handle); /* NULL: nobody knows */
 } StoreOps;
@@ -53,6 +53,10 @@ extern const StoreOps rocksdb_store;
 #ifdef HAVE_LMDB
 extern const StoreOps lmdb_store;
 #endif
+
+/* Threads or processes that work in the background, in ours: --workers. */
+extern int background_workers;
+#define MAX_WORKERS 8
 
 extern _Noreturn void die(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
