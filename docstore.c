@@ -21,6 +21,7 @@
 #include "worker/compactor.h"
 #include "worker/databases.h"
 #include "worker/launcher.h"
+#include "worker/merger.h"
 
 PG_MODULE_MAGIC;
 
@@ -42,6 +43,7 @@ _PG_init(void)
 	docstore_backup_init();
 	docstore_launcher_register();
 	docstore_compactor_register();
+	docstore_mergers_register();
 	docstore_collection_init();
 	docstore_owner_init();
 	docstore_template_init();

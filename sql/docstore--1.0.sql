@@ -496,6 +496,20 @@ CREATE VIEW docstore.levels AS SELECT * FROM docstore.store_levels();
 COMMENT ON VIEW docstore.levels IS 'a row for each level of the store';
 GRANT SELECT ON docstore.levels TO PUBLIC;
 
+CREATE FUNCTION docstore.store_compactions(
+	OUT pid integer,
+	OUT level integer,
+	OUT output_level integer,
+	OUT files integer,             -- that it reads
+	OUT bytes bigint,              -- of those
+	OUT running_ms double precision,
+	OUT done double precision      -- from 0 to 1, an estimate
+) RETURNS SETOF record AS 'MODULE_PATHNAME', 'docstore_compactions' LANGUAGE C;
+COMMENT ON FUNCTION docstore.store_compactions() IS 'what docstore.compactions shows';
+CREATE VIEW docstore.compactions AS SELECT * FROM docstore.store_compactions();
+COMMENT ON VIEW docstore.compactions IS 'a row for each compaction that runs now, by which process, from which level into which';
+GRANT SELECT ON docstore.compactions TO PUBLIC;
+
 CREATE FUNCTION docstore.flush() RETURNS void AS 'MODULE_PATHNAME', 'docstore_flush' LANGUAGE C;
 COMMENT ON FUNCTION docstore.flush() IS 'writes everything that is in memory into tables';
 CREATE FUNCTION docstore.compact(collection text DEFAULT NULL) RETURNS void AS 'MODULE_PATHNAME', 'docstore_compact' LANGUAGE C;

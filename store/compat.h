@@ -21,15 +21,18 @@
 
 /*
  * A number from 0 that no other process has at the moment, below MaxBackends for
- * backends and workers; and the number of this process's PGPROC, likewise.
+ * backends and workers; the PGPROC of who has it, perhaps NULL if nobody does; and
+ * the number of this process's PGPROC, likewise.
  */
 #if PG_VERSION_NUM >= 170000
 #define docstore_backend_number() (MyProcNumber)
+#define docstore_backend_proc(number) (GetPGProcByNumber(number))
 #define docstore_my_lxid() (MyProc->vxid.lxid)
 #define docstore_oldest_clog_xid() (TransamVariables->oldestClogXid)
 #define docstore_proc_number() (MyProcNumber)
 #else
 #define docstore_backend_number() (MyBackendId - 1)
+#define docstore_backend_proc(number) (BackendIdGetProc((number) + 1))
 #define docstore_my_lxid() (MyProc->lxid)
 #define docstore_oldest_clog_xid() (ShmemVariableCache->oldestClogXid)
 #define docstore_proc_number() (MyProc->pgprocno)

@@ -7,6 +7,7 @@
 
 #include "utils/guc.h"
 
+#include "engine/env_pg.h"
 #include "store/stop.h"
 #include "store/store.h"
 
@@ -15,6 +16,8 @@ int docstore_memtable_slots = 4;
 int docstore_block_cache_size_kb = 128 * 1024;
 int docstore_table_cache_size_kb = 32 * 1024;
 int docstore_compression = LSM_COMPRESS_ZSTD;
+int docstore_table_size_kb = 8 * 1024;
+int docstore_max_compactions = 2;
 int docstore_background_rate_kb = 0;
 bool docstore_seek_compaction = false;
 int docstore_max_wal_kb = 1024 * 1024;
@@ -56,8 +59,17 @@ docstore_define_settings(void)
 							 "Files that are there keep theirs until they are compacted.",
 							 &docstore_compression, LSM_COMPRESS_ZSTD, compression_kinds, PGC_POSTMASTER, 0,
 							 NULL, NULL, NULL);
+	DefineCustomIntVariable("docstore.table_size",
+							"Size of the files that compaction writes.",
+							"Level 1 begins the next one at eight times that.",
+							&docstore_table_size_kb, 8 * 1024, 64, 1024 * 1024, PGC_POSTMASTER, GUC_UNIT_KB,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("docstore.max_compactions",
+							"Compactions that run in the background at the same time, each in a process of its own.",
+							NULL, &docstore_max_compactions, 2, 1, LSM_PG_MAX_WORKERS, PGC_POSTMASTER, 0,
+							NULL, NULL, NULL);
 	DefineCustomIntVariable("docstore.background_rate",
-							"Kilobytes a second that compaction may write; 0 means no limit.",
+							"Kilobytes a second that compactions may write together; 0 means no limit.",
 							NULL, &docstore_background_rate_kb, 0, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_KB,
 							NULL, NULL, NULL);
 	DefineCustomBoolVariable("docstore.seek_compaction",

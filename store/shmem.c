@@ -30,6 +30,9 @@ make_options(LsmOptions *options)
 	options->block_cache_size = (size_t) docstore_block_cache_size_kb * 1024;
 	options->table_cache_size = (size_t) docstore_table_cache_size_kb * 1024;
 	options->max_handles = MaxBackends;
+	options->file_size = (size_t) docstore_table_size_kb * 1024;
+	options->level1_size = 8 * options->file_size;
+	options->max_compactions = docstore_max_compactions;
 	options->seek_compaction = docstore_seek_compaction;
 	options->table.compression = (LsmCompression) docstore_compression;
 	options->level0_compression = docstore_compression == LSM_COMPRESS_ZSTD ? LSM_COMPRESS_SNAPPY : (LsmCompression) docstore_compression;

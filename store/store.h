@@ -17,6 +17,8 @@ extern int docstore_block_cache_size_kb; /* docstore.block_cache_size, postmaste
 extern int docstore_table_cache_size_kb; /* docstore.table_cache_size, per process; postmaster */
 extern int docstore_compression;         /* docstore.compression: none, snappy, zstd; postmaster */
 extern bool docstore_seek_compaction;    /* docstore.seek_compaction; postmaster */
+extern int docstore_table_size_kb;       /* docstore.table_size, kB; postmaster */
+extern int docstore_max_compactions;     /* docstore.max_compactions; postmaster */
 extern int docstore_background_rate_kb;  /* docstore.background_rate, kB/s, 0 no limit; sighup */
 extern int docstore_max_wal_kb;          /* docstore.max_wal_retained: flush when the memtables hold WAL back further; sighup */
 extern int docstore_flush_delay_ms;      /* docstore.flush_delay: flush a memtable that is older; sighup */

@@ -82,7 +82,7 @@ static void
 compactor_exit(int code, Datum arg)
 {
 	docstore_checkpoints_end();
-	lsm_env_pg_set_worker(NULL);
+	lsm_env_pg_remove_worker(MyLatch);
 	pg_atomic_write_u32(&docstore_shared->compactor_pid, 0);
 }
 
@@ -125,7 +125,7 @@ recover(void)
 							 (unsigned long long) stats.last_seq)));
 	}
 	lsm_set_rate(db, (uint64_t) docstore_background_rate_kb * 1024);
-	lsm_env_pg_set_worker(MyLatch);
+	lsm_env_pg_add_worker(MyLatch);
 	watch.filled_at = watch.settled_at = GetCurrentTimestamp();
 }
 

@@ -1,5 +1,5 @@
 /*
- * maint.c - what an administrator sees and does: docstore.status, levels, flush, compact, verify.
+ * maint.c - what an administrator sees and does: docstore.status, levels, compactions, flush, compact, verify.
  *
  * The functions' rights are set in the extension's script: looking is for
  * everybody, doing for superusers unless granted.
@@ -13,10 +13,13 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "storage/proc.h"
+#include "storage/sinvaladt.h"
 #include "utils/builtins.h"
 #include "utils/pg_lsn.h"
 #include "utils/tuplestore.h"
 
+#include "store/compat.h"
 #include "store/purge.h"
 #include "store/shmem.h"
 #include "store/slot.h"
@@ -25,6 +28,7 @@
 
 PG_FUNCTION_INFO_V1(docstore_status);
 PG_FUNCTION_INFO_V1(docstore_levels);
+PG_FUNCTION_INFO_V1(docstore_compactions);
 PG_FUNCTION_INFO_V1(docstore_flush);
 PG_FUNCTION_INFO_V1(docstore_compact);
 PG_FUNCTION_INFO_V1(docstore_verify);
@@ -146,6 +150,37 @@ docstore_levels(PG_FUNCTION_ARGS)
 		values[1] = Int32GetDatum(stats.levels[level].files);
 		values[2] = Int64GetDatum((int64) stats.levels[level].bytes);
 		values[3] = Int64GetDatum((int64) stats.levels[level].entries);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+	return (Datum) 0;
+}
+
+/* docstore.compactions: the merges that run now. */
+Datum
+docstore_compactions(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	LsmMerge merges[LSM_MAX_MERGES];
+	int n;
+
+	InitMaterializedSRF(fcinfo, 0);
+	n = lsm_merges(docstore_db(), merges);
+	for (int i = 0; i < n; i++)
+	{
+		LsmMerge *merge = &merges[i];
+		PGPROC *proc = docstore_backend_proc(merge->handle);
+		Datum values[7];
+		bool nulls[7] = {0};
+
+		values[0] = Int32GetDatum(proc != NULL ? proc->pid : 0);
+		nulls[0] = proc == NULL || proc->pid == 0;
+		values[1] = Int32GetDatum(merge->level);
+		values[2] = Int32GetDatum(merge->output_level);
+		values[3] = Int32GetDatum(merge->files);
+		values[4] = Int64GetDatum((int64) merge->bytes);
+		values[5] = Float8GetDatum((double) merge->passed_us / 1000.0);
+		/* an estimate, until it is over */
+		values[6] = Float8GetDatum(Min((double) merge->passed_us / (double) Max(merge->takes_us, 1), 0.99));
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
 	return (Datum) 0;
