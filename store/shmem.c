@@ -94,6 +94,7 @@ startup(void)
 		docstore_shared->rowlock_offset = rowlock_offset();
 		docstore_shared->store_offset = store_offset();
 		pg_atomic_init_u32(&docstore_shared->compactor_pid, 0);
+		pg_atomic_init_u32(&docstore_shared->attended, 0);
 		pg_atomic_init_u32(&docstore_shared->backups, 0);
 		SpinLockInit(&docstore_shared->mutex);
 		docstore_workers_init(&docstore_shared->workers);

@@ -18,6 +18,7 @@ typedef struct DocstoreShared
 	Size store_offset;
 	Size rowlock_offset;
 	pg_atomic_uint32 compactor_pid; /* 0: it does not run */
+	pg_atomic_uint32 attended;      /* the store is up, and the compactor holds the slot */
 	pg_atomic_uint32 backups;       /* sessions that called pg_backup_start */
 	bool redone;                    /* the startup process met a batch; constant afterwards */
 	slock_t mutex;

@@ -83,6 +83,7 @@ compactor_exit(int code, Datum arg)
 {
 	docstore_checkpoints_end();
 	lsm_env_pg_remove_worker(MyLatch);
+	pg_atomic_write_u32(&docstore_shared->attended, 0);
 	pg_atomic_write_u32(&docstore_shared->compactor_pid, 0);
 }
 
@@ -152,6 +153,7 @@ start_up(void)
 	recover();
 	docstore_slot_persist();
 	watch.ready = true;
+	pg_atomic_write_u32(&docstore_shared->attended, 1);
 	docstore_set_trouble("");
 }
 

@@ -18,6 +18,7 @@
 
 #include "engine/env_pg.h"
 #include "store/purge.h"
+#include "store/shmem.h"
 #include "store/store.h"
 #include "worker/merger.h"
 #include "worker/task.h"
@@ -39,13 +40,16 @@ merger_exit(int code, Datum arg)
 	lsm_env_pg_remove_worker(MyLatch);
 }
 
-/* Until then the compactor has something to tell, or to do. */
+/*
+ * Not while the compactor brings the store up, nor while there is none: without the slot, what is written would look
+ * safer than it is.
+ */
 static bool
-is_ready(void)
+is_attended(void)
 {
 	LsmError err;
 
-	return lsm_ready(docstore_attach(), &err) == LSM_OK;
+	return pg_atomic_read_u32(&docstore_shared->attended) != 0 && lsm_ready(docstore_attach(), &err) == LSM_OK;
 }
 
 static bool
@@ -54,7 +58,7 @@ work(void *arg)
 	bool did_work;
 	LsmError err;
 
-	if (!is_ready())
+	if (!is_attended())
 		return false;
 	docstore_check(lsm_work(docstore_attach(), &did_work, &err), &err);
 	return did_work;
@@ -64,7 +68,7 @@ work(void *arg)
 static bool
 watch_purges(void *arg)
 {
-	if (is_ready())
+	if (is_attended())
 		docstore_find_purges();
 	return false;
 }
