@@ -17,7 +17,7 @@ int docstore_block_cache_size_kb = 128 * 1024;
 int docstore_table_cache_size_kb = 32 * 1024;
 int docstore_compression = LSM_COMPRESS_ZSTD;
 int docstore_table_size_kb = 8 * 1024;
-int docstore_max_compactions = 2;
+int docstore_max_compactions = 1;
 int docstore_background_rate_kb = 0;
 bool docstore_seek_compaction = false;
 int docstore_max_wal_kb = 1024 * 1024;
@@ -66,7 +66,7 @@ docstore_define_settings(void)
 							NULL, NULL, NULL);
 	DefineCustomIntVariable("docstore.max_compactions",
 							"Compactions that run in the background at the same time, each in a process of its own.",
-							NULL, &docstore_max_compactions, 2, 1, LSM_PG_MAX_WORKERS, PGC_POSTMASTER, 0,
+							NULL, &docstore_max_compactions, 1, 1, LSM_PG_MAX_WORKERS, PGC_POSTMASTER, 0,
 							NULL, NULL, NULL);
 	DefineCustomIntVariable("docstore.background_rate",
 							"Kilobytes a second that compactions may write together; 0 means no limit.",

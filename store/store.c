@@ -132,7 +132,7 @@ check_recovery_can_come(TimestampTz *missing_since)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("docstore cannot recover its store: its compactor does not run"),
-				 errhint("The server's log tells more.  max_worker_processes must leave room for two processes.")));
+				 errhint("The server's log tells more.  max_worker_processes must leave room for docstore's processes.")));
 }
 
 LsmDb *

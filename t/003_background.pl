@@ -16,7 +16,7 @@ $node->start;
 $node->safe_psql('postgres', q{CREATE EXTENSION docstore; SELECT docstore.create_collection('a'); SELECT docstore.create_collection('b')});
 
 is($node->safe_psql('postgres', q{SELECT string_agg(backend_type, ',' ORDER BY backend_type) FROM pg_stat_activity WHERE backend_type LIKE 'docstore%' AND backend_type <> 'docstore indexer'}),
-	'docstore compactor,docstore launcher,docstore merger', 'the workers show themselves');
+	'docstore compactor,docstore launcher', 'the workers show themselves');
 is($node->safe_psql('postgres', 'SELECT state FROM docstore.status'), 'running', 'the store runs');
 is($node->safe_psql('postgres', q{SELECT active FROM pg_replication_slots WHERE slot_name = 'docstore'}), 't', 'the slot is held');
 
