@@ -5,8 +5,6 @@
 
 #include "fmgr.h"
 #include "miscadmin.h"
-#include "pgstat.h"
-#include "storage/latch.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -91,6 +89,7 @@ docstore_wait_for_replication(PG_FUNCTION_ARGS)
 		view_wait(linitial(consumer->collections), DatumGetTimestampTz(end), true);
 		target = docstore_feed_last_etag();
 	}
+	docstore_wait_prepare();
 	for (;;)
 	{
 		MemoryContext old = MemoryContextSwitchTo(temp);
@@ -110,11 +109,11 @@ docstore_wait_for_replication(PG_FUNCTION_ARGS)
 					 errmsg("replication \"%s\" did not catch up in time", name)));
 		MemoryContextReset(temp);
 		docstore_want_worker(DOCSTORE_REPLICATOR, MyDatabaseId);
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, poll_ms, PG_WAIT_EXTENSION);
+		docstore_wait_for_worker(poll_ms);
 		poll_ms = Min(poll_ms * 2, POLL_MAX_MS);
-		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 	}
+	docstore_wait_end();
 	MemoryContextDelete(temp);
 	PG_RETURN_VOID();
 }

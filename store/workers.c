@@ -30,6 +30,7 @@ list(void)
 void
 docstore_workers_init(DocstoreWorkers *workers)
 {
+	ConditionVariableInit(&workers->progress);
 	SpinLockInit(&workers->mutex);
 	workers->look = true;
 	for (int i = 0; i < DOCSTORE_MAX_WORKED; i++)
@@ -136,6 +137,30 @@ docstore_release_workers(Oid database)
 	if (list()->launcher != NULL)
 		SetLatch(list()->launcher);
 	SpinLockRelease(&list()->mutex);
+}
+
+void
+docstore_wait_prepare(void)
+{
+	ConditionVariablePrepareToSleep(&list()->progress);
+}
+
+void
+docstore_wait_for_worker(long ms)
+{
+	(void) ConditionVariableTimedSleep(&list()->progress, ms, PG_WAIT_EXTENSION);
+}
+
+void
+docstore_wait_end(void)
+{
+	ConditionVariableCancelSleep();
+}
+
+void
+docstore_worker_progress(void)
+{
+	ConditionVariableBroadcast(&list()->progress);
 }
 
 /* Likewise of any process; cheap if it waits for no lock. */

@@ -7,6 +7,7 @@
 
 #include "postgres.h"
 
+#include "storage/condition_variable.h"
 #include "storage/latch.h"
 #include "storage/spin.h"
 
@@ -23,7 +24,8 @@ typedef enum DocstoreWorkerKind
 
 typedef struct DocstoreWorkers
 {
-	slock_t mutex; /* protects everything below; launcher and latch are shared ones of running processes */
+	ConditionVariable progress; /* a worker has committed something */
+	slock_t mutex;              /* protects everything below; launcher and latch are shared ones of running processes */
 	Latch *launcher;
 	bool look; /* every database may want some: the launcher shall ask them all */
 	struct
@@ -48,6 +50,13 @@ extern void docstore_want_worker(DocstoreWorkerKind kind, Oid database);
 /* No worker may run until the hold is released; true when none does.  Those that run are told to end. */
 extern bool docstore_hold_workers(Oid database, bool first);
 extern void docstore_release_workers(Oid database);
+/*
+ * Sleeps until a worker of any database has committed something, or for so long.  Around the looks for what is waited for:
+ * prepare before the first one, cancel after the last.
+ */
+extern void docstore_wait_prepare(void);
+extern void docstore_wait_for_worker(long ms);
+extern void docstore_wait_end(void);
 /* Does this database's worker wait for a lock that this session holds, or for somebody who does? */
 extern bool docstore_worker_waits_for_me(DocstoreWorkerKind kind);
 
@@ -62,6 +71,9 @@ extern int docstore_workers_wanted(DocstoreWorkerKind kind, Oid databases[DOCSTO
 extern void docstore_forget_workers(Oid database);
 
 /* ---- a worker ---- */
+
+/* Something was committed that others may wait for. */
+extern void docstore_worker_progress(void);
 
 /* False if it must not run: it is held, or another one runs. */
 extern bool docstore_worker_begin(DocstoreWorkerKind kind, Oid database, Latch *latch);

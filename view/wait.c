@@ -14,8 +14,6 @@
 #include "executor/executor.h"
 #include "foreign/foreign.h"
 #include "miscadmin.h"
-#include "pgstat.h"
-#include "storage/latch.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -30,7 +28,7 @@
 #include "view/table.h"
 #include "view/wait.h"
 
-/* How long the first wait for the indexer is, and the longest: each is twice the one before. */
+/* How long the first wait is if the indexer says nothing, and the longest: each is twice the one before. */
 #define POLL_MIN_MS 1
 #define POLL_MAX_MS 16
 
@@ -118,6 +116,7 @@ view_wait(const char *name, TimestampTz until, bool replaced)
 	refuse_own(view_get(name, NoLock));
 	if (replaced)
 		refuse_own(view_find_replacement(name, NoLock));
+	docstore_wait_prepare();
 	for (;;)
 	{
 		View *view;
@@ -162,11 +161,11 @@ view_wait(const char *name, TimestampTz until, bool replaced)
 		MemoryContextSwitchTo(context);
 		MemoryContextReset(temp);
 		docstore_want_worker(DOCSTORE_INDEXER, MyDatabaseId);
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, poll_ms, PG_WAIT_EXTENSION);
+		docstore_wait_for_worker(poll_ms);
 		poll_ms = Min(poll_ms * 2, POLL_MAX_MS);
-		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 	}
+	docstore_wait_end();
 	MemoryContextDelete(temp);
 }
 

@@ -49,7 +49,10 @@ static Oid database;
 static bool
 run(void *arg)
 {
-	return docstore_index_batch(&((IndexedView *) arg)->indexing);
+	bool more = docstore_index_batch(&((IndexedView *) arg)->indexing);
+
+	docstore_worker_progress();
+	return more;
 }
 
 static void

@@ -47,6 +47,7 @@ run(void *arg)
 	Replication *replication = arg;
 	bool more = docstore_replicate_batch(&replication->replicating);
 
+	docstore_worker_progress();
 	replication->task.every_ms = IDLE_MS;
 	if (replication->replicating.retry_ms >= 0)
 		replication->task.every_ms = (int) Min(replication->replicating.retry_ms, IDLE_MS);
