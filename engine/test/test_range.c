@@ -83,7 +83,7 @@ no_replay(LsmJournal *journal, uint64_t position, LsmReplay fn, void *arg, LsmEr
 }
 
 static const LsmJournalOps journal_ops = {.append = no_append, .rotate = no_rotate, .release = no_release, .replay = no_replay};
-static LsmJournal journal = {&journal_ops, true};
+static LsmJournal journal = {.ops = &journal_ops, .concurrent = true};
 
 static void
 make_key(char *key, char letter, int number)

@@ -74,8 +74,6 @@ flush(void)
 static void
 open_empty(bool wanted, int bloom_bits)
 {
-	LsmError err;
-
 	lsm_options_init(&options);
 	options.seek_compaction = wanted;
 	options.block_cache_size = 0;
