@@ -6,6 +6,9 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use IPC::Run qw(start);
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+use Histories qw(background);
 
 my $node = PostgreSQL::Test::Cluster->new('changes');
 $node->init(allows_streaming => 1);
@@ -282,12 +285,6 @@ COMMIT;
 \endif
 });
 
-sub background
-{
-	my %run = (in => '', out => '', err => '');
-	$run{handle} = start([@_], '<', \$run{in}, '>', \$run{out}, '2>', \$run{err});
-	return \%run;
-}
 sub follower { return background('psql', '-XAtq', '-d', $node->connstr('postgres'), '-c', "CALL follow('$_[0]')") }
 for my $round (1 .. 4)
 {

@@ -6,9 +6,9 @@ use warnings;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
-use IPC::Run qw(start);
 use FindBin;
 use lib "$FindBin::RealBin/lib";
+use Histories qw(background);
 use Strike;
 
 my $rounds = $ENV{DOCSTORE_REPLICATION_ROUNDS} || 9;
@@ -152,14 +152,7 @@ COMMIT;
 \endif
 \sleep 2 ms
 });
-sub history
-{
-	my ($seconds) = @_;
-	my %run = (in => '', out => '', err => '');
-	$run{handle} = start([ 'pgbench', '-n', '-c', 3, '-T', $seconds, '--max-tries=1000', '-f', $script, $node->connstr('postgres') ],
-		'<', \$run{in}, '>', \$run{out}, '2>', \$run{err});
-	return \%run;
-}
+sub history { return background('pgbench', '-n', '-c', 3, '-T', $_[0], '--max-tries=1000', '-f', $script, $node->connstr('postgres')) }
 sub worker { return sql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'docstore $_[0]' AND datname = 'postgres'") }
 sub one_of { return $_[ int(rand(@_)) ] }
 

@@ -7,9 +7,9 @@ use warnings;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
-use IPC::Run qw(start);
 use FindBin;
 use lib "$FindBin::RealBin/lib";
+use Histories qw(background);
 use Strike;
 
 my $rounds = $ENV{DOCSTORE_REPLICATION_ROUNDS} || 10;
@@ -156,14 +156,7 @@ COMMIT PREPARED 'p:client_id';
 COMMIT;
 \endif
 });
-sub history
-{
-	my ($seconds) = @_;
-	my %run = (in => '', out => '', err => '');
-	$run{handle} = start([ 'pgbench', '-n', '-c', 4, '-T', $seconds, '--max-tries=1000', '-f', $script, $node->connstr('postgres') ],
-		'<', \$run{in}, '>', \$run{out}, '2>', \$run{err});
-	return \%run;
-}
+sub history { return background('pgbench', '-n', '-c', 4, '-T', $_[0], '--max-tries=1000', '-f', $script, $node->connstr('postgres')) }
 sub replicator { return sql(q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'docstore replicator'}) }
 
 my @disturbances = (

@@ -5,7 +5,9 @@ use warnings;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
-use IPC::Run qw(start);
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+use Histories qw(background);
 
 my $node = PostgreSQL::Test::Cluster->new('near');
 $node->init(allows_streaming => 'logical');
@@ -68,8 +70,7 @@ DELETE FROM a WHERE id = 'k' || :k;
 });
 for my $round (1 .. 3)
 {
-	my %run = (in => '', out => '', err => '');
-	$run{handle} = start([ 'pgbench', '-n', '-c', 2, '-T', 2, '--max-tries=1000', '-f', $script, $near ], '<', \$run{in}, '>', \$run{out}, '2>', \$run{err});
+	my $run = background('pgbench', '-n', '-c', 2, '-T', 2, '--max-tries=1000', '-f', $script, $near);
 	select(undef, undef, undef, 0.5 + rand(1));
 	if ($round == 2)
 	{
@@ -81,7 +82,7 @@ for my $round (1 .. 3)
 		$far->stop('immediate');
 		$far->start;
 	}
-	$run{handle}->finish;
+	$run->{handle}->finish;
 	for my $name ('replaced', 'merged', 'near')
 	{
 		# While the other server is away they are stopped, and go on by themselves.

@@ -5,6 +5,8 @@ use strict;
 use warnings;
 use Exporter 'import';
 our @EXPORT = qw(history);
+our @EXPORT_OK = qw(background);
+use IPC::Run qw(start);
 
 # Fields that may be missing: tags (of 6), k (of 5), n (a number), m (a number, or text that is none).
 sub _document
@@ -49,6 +51,14 @@ sub history
 		$sql .= rand() < 0.15 ? "ROLLBACK;\n" : "COMMIT;\n";
 	}
 	return $sql;
+}
+
+# Starts a program, which finishes what it does: {handle}, {out} and {err} of it.
+sub background
+{
+	my %run = (in => '', out => '', err => '');
+	$run{handle} = start([@_], '<', \$run{in}, '>', \$run{out}, '2>', \$run{err});
+	return \%run;
 }
 
 1;
