@@ -75,6 +75,16 @@ SELECT made('SELECT public.fickle(id) AS a FROM docs');
 SELECT made('SELECT public.steady(id) AS a FROM docs');
 SELECT made('SELECT a FROM docs, LATERAL (SELECT public.glue(x) AS a FROM jsonb_array_elements_text(doc) x) s');
 SELECT made('SELECT (doc->>''n'')::public.dicey AS a FROM docs');
+-- What a domain checks may be checked; a value that does not fit is an error of its document.
+CREATE DOMAIN small_count AS int CHECK (value > 0) CHECK (value < 1000) NOT NULL;
+SELECT docstore.create_view('counted', 'SELECT (doc->>''n'')::public.small_count AS n FROM docs', '{birds}', key => 'n');
+INSERT INTO birds VALUES ('counted', '{"n": 5}'), ('not counted', '{"n": -5}'), ('uncountable', '{"m": 5}');
+SELECT docstore.wait_for_view('counted');
+SELECT * FROM counted;
+SELECT id, message FROM docstore.view_errors WHERE view = 'counted' AND id LIKE '%count%' ORDER BY id;
+DELETE FROM birds WHERE id LIKE '%count%';
+SELECT docstore.drop_view('counted');
+DROP DOMAIN small_count;
 -- Names are found in pg_catalog only.
 SELECT made('SELECT firm(id) AS a FROM docs');
 SELECT made('SELECT public.firm(id) AS a FROM docs', 'a');

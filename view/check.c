@@ -395,12 +395,13 @@ check_node(Node *node, void *arg)
 		refuse_function(source, &culprit, node);
 	if (IsA(node, CoerceToDomain))
 	{
-		DomainConstraintRef ref;
+		/* The context refers to it until it is reset. */
+		DomainConstraintRef *ref = palloc(sizeof(*ref));
 		ListCell *lc;
 
 		source->location = exprLocation(node);
-		InitDomainConstraintRef(((CoerceToDomain *) node)->resulttype, &ref, CurrentMemoryContext, false);
-		foreach (lc, ref.constraints)
+		InitDomainConstraintRef(((CoerceToDomain *) node)->resulttype, ref, CurrentMemoryContext, false);
+		foreach (lc, ref->constraints)
 			(void) check_node((Node *) lfirst_node(DomainConstraintState, lc)->check_expr, arg);
 		source->location = -1;
 	}
