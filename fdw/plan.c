@@ -232,14 +232,13 @@ etags_fraction(RelOptInfo *rel)
 static double
 read_fraction(PlannerInfo *root, RelOptInfo *rel, List *seeks)
 {
-	double fraction = bounds_fraction(root, rel, seeks);
-	List *etags = clauses_of(seeks, true);
+	double fraction;
 	bool certain = false;
 	SeekRange range;
 	ListCell *lc;
 
-	if (etags == NIL)
-		return fraction;
+	if (clauses_of(seeks, true) == NIL)
+		return bounds_fraction(root, rel, seeks);
 	if (constant_range(root, rel, seeks, &range))
 	{
 		uint64 entries;
@@ -250,6 +249,7 @@ read_fraction(PlannerInfo *root, RelOptInfo *rel, List *seeks)
 		docstore_check(lsm_range_reads(docstore_db(), range.lower, range.upper, range.etags, &entries, &err), &err);
 		return Min((double) entries / rel->tuples, 1.0);
 	}
+	fraction = bounds_fraction(root, rel, seeks);
 	foreach (lc, seeks)
 		certain |= ((Seek *) lfirst(lc))->op == SEEK_ETAG_EQ || ((Seek *) lfirst(lc))->op == SEEK_ETAG_ANY;
 	return certain ? Min(fraction, etags_fraction(rel)) : fraction;
