@@ -192,7 +192,7 @@ change_sums(Tree *tree, TreeNode *node, LsmSlice before, const ViewChange *chang
 
 /* A node that had no children gets them. */
 void
-tree_grow(Tree *tree, LsmSlice group, int depth, uint32 hash)
+tree_grow(Tree *tree, LsmSlice group, int depth, uint32 hash, int parent)
 {
 	int shift = 32 - BITS * (depth + 1);
 	uint32 counts[FANOUT] = {0};
@@ -215,9 +215,9 @@ tree_grow(Tree *tree, LsmSlice group, int depth, uint32 hash)
 
 		if (counts[i] == 0)
 			continue;
-		(void) tree_add_node(tree, group, depth + 1, child, counts[i]);
+		tree_add_node(tree, group, depth + 1, child, counts[i])->parent = parent;
 		if (tree_has_children(tree, depth + 1, counts[i]))
-			tree_grow(tree, group, depth + 1, child);
+			tree_grow(tree, group, depth + 1, child, tree->nnodes - 1);
 	}
 }
 
@@ -258,7 +258,7 @@ cut(Tree *tree, LsmSlice group, int depth, uint32 hash)
 
 /* The nodes that changes touch; those are sorted, and all below this one. */
 static void
-touch(Tree *tree, int depth, uint32 hash, const ViewChange *changes, int n)
+touch(Tree *tree, int depth, uint32 hash, int parent, const ViewChange *changes, int n)
 {
 	int shift = 32 - BITS * (depth + 1);
 	LsmSlice group = changes[0].group;
@@ -266,6 +266,7 @@ touch(Tree *tree, int depth, uint32 hash, const ViewChange *changes, int n)
 	uint32 count_before = before.data == NULL ? 0 : view_entry_count(before);
 	int64 count = count_before;
 	bool had = tree_has_children(tree, depth, count_before);
+	int place = tree->nnodes;
 	TreeNode *node;
 
 	for (int i = 0; i < n; i++)
@@ -275,6 +276,7 @@ touch(Tree *tree, int depth, uint32 hash, const ViewChange *changes, int n)
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("the number of rows of a group in docstore view \"%s\" is wrong", tree->view->name)));
 	node = tree_add_node(tree, group, depth, hash, (uint32) count);
+	node->parent = parent;
 	node->existed = before.data != NULL;
 	node->failed = node->existed && view_entry_is_error(before);
 	change_sums(tree, node, before, changes, n);
@@ -286,7 +288,7 @@ touch(Tree *tree, int depth, uint32 hash, const ViewChange *changes, int n)
 	}
 	if (!had)
 	{
-		tree_grow(tree, group, depth, hash);
+		tree_grow(tree, group, depth, hash, place);
 		return;
 	}
 	for (int i = 0; i < n;)
@@ -296,7 +298,7 @@ touch(Tree *tree, int depth, uint32 hash, const ViewChange *changes, int n)
 
 		while (i < n && changes[i].hash >> shift == child)
 			i++;
-		touch(tree, depth + 1, child << shift, &changes[first], i - first);
+		touch(tree, depth + 1, child << shift, place, &changes[first], i - first);
 	}
 }
 
@@ -440,7 +442,12 @@ store(Tree *tree, const TreeNode *node, StringInfo result)
 		view_writer_put(&tree->writer, lsm_slice(key.data, key.len), &value);
 	pfree(key.data);
 	if (node->depth > 0)
+	{
+		/* A part that fails fails the whole, as in a view that is made anew, also where what it would come to is known. */
+		if (view_entry_is_error(value))
+			tree->nodes[node->parent].result = lsm_slice(NULL, 0);
 		return;
+	}
 	if (!node->existed)
 		tree->progress->groups++;
 	if (view_entry_is_error(value))
@@ -643,7 +650,7 @@ view_tree_apply(const View *view, ViewReduce *reduce, ViewChanges *changes, Snap
 
 		while (i < changes->n && lsm_slice_compare(changes->array[i].group, changes->array[first].group) == 0)
 			i++;
-		touch(&tree, 0, 0, &changes->array[first], i - first);
+		touch(&tree, 0, 0, -1, &changes->array[first], i - first);
 		CHECK_FOR_INTERRUPTS();
 	}
 	return tree_compute(&tree);

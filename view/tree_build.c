@@ -82,7 +82,7 @@ view_tree_build(const View *view, ViewReduce *reduce, Snapshot snapshot, ViewPro
 			TreeNode *node = tree_add_node(&tree, group, 0, 0, count);
 
 			if (tree_has_children(&tree, 0, count))
-				tree_grow(&tree, group, 0, 0);
+				tree_grow(&tree, group, 0, 0, tree.nnodes - 1);
 			else
 				node->rows = rows;
 			over = total >= BUILD_ROWS;

@@ -20,6 +20,7 @@ typedef struct TreeNode
 	int depth;
 	uint32 hash; /* of its first row at the earliest; bits behind those of the depth are 0 */
 	uint32 count;
+	int parent;   /* its place among the nodes; the root has none */
 	bool existed; /* the root: there was a result ... */
 	bool failed;  /* ... that was an error */
 	/* of a build: its rows, which were just read */
@@ -53,8 +54,8 @@ extern void tree_init(Tree *tree, const View *view, ViewReduce *reduce, Snapshot
 extern TreeNode *tree_add_node(Tree *tree, LsmSlice group, int depth, uint32 hash, uint32 count);
 /* Is a node of so many rows made of others? */
 extern bool tree_has_children(const Tree *tree, int depth, uint32 count);
-/* Adds all nodes below one that has had no children so far. */
-extern void tree_grow(Tree *tree, LsmSlice group, int depth, uint32 hash);
+/* Adds all nodes below one (`parent`) that has had no children so far. */
+extern void tree_grow(Tree *tree, LsmSlice group, int depth, uint32 hash, int parent);
 /* Computes and stores them, the deepest first.  Returns NULL, or what is wrong with the reduce. */
 extern ErrorData *tree_compute(Tree *tree);
 
