@@ -175,11 +175,15 @@ lsm_install(LsmDb *db, LsmEdit *edit, int retire, uint64_t last_seq, LsmError *e
 	/* may wait for the disk: not under the lock */
 	if (db->journal->ops->before_install != NULL)
 		status = db->journal->ops->before_install(db->journal, err);
+	if (status == LSM_OK)
+	{
+		lsm_lock(db->env, LSM_LOCK_MANIFEST, LSM_EXCLUSIVE);
+		status = lsm_install_locked(db, edit, retire, last_seq, err);
+		lsm_unlock(db->env, LSM_LOCK_MANIFEST);
+	}
+	/* the caller cannot tell whether a manifest on disk names its tables, so it leaves them */
 	if (status != LSM_OK)
-		return status;
-	lsm_lock(db->env, LSM_LOCK_MANIFEST, LSM_EXCLUSIVE);
-	status = lsm_install_locked(db, edit, retire, last_seq, err);
-	lsm_unlock(db->env, LSM_LOCK_MANIFEST);
+		lsm_sweep_ask(db->shared);
 	return status;
 }
 

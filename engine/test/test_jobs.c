@@ -4,6 +4,7 @@
  * - Two merges of disjoint ranges run at once; what overlaps one that runs is refused, until that is over.
  * - Flushes go on meanwhile; a sweep leaves alone what a merge is writing.
  * - Who works on a range waits for the merges in it, flushes while it waits, keeps new ones away, and stops when told to.
+ * - What a merge that could not be published leaves is removed.
  * - Who is killed in the middle of a merge or flush loses nothing; its next namesake sets free what it had claimed,
  *   and its half-written tables go.
  * - Many threads that merge, and write and compact ranges of their own, leave what they should.
@@ -430,6 +431,37 @@ test_range_waits(bool stop)
 	remove_store();
 }
 
+/* ---- somebody who cannot publish ---- */
+
+static LsmStatus
+refuse(LsmJournal *journal, LsmError *err)
+{
+	(void) journal;
+	return lsm_fail(err, LSM_INTERRUPTED, 0, NULL, 0, "interrupted");
+}
+
+static void
+test_not_installed(void)
+{
+	const LsmJournalOps *ops;
+	LsmJournalOps refusing;
+	LsmError err;
+	bool did;
+
+	open_store();
+	two_files('a', '1');
+	ops = db->journal->ops;
+	refusing = *ops;
+	refusing.before_install = refuse;
+	db->journal->ops = &refusing;
+	CHECK(lsm_work(db, &did, &err) == LSM_INTERRUPTED && merges() == 0);
+	CHECK(tables_on_disk() > live_tables());
+	db->journal->ops = ops;
+	CHECK(works(db) && has_all('a', '2'));
+	close_store();
+	remove_store();
+}
+
 /* ---- somebody who dies ---- */
 
 #define CHILD 40
@@ -476,11 +508,12 @@ kill_in_the_middle(void)
 		(void) lsm_work(mine, &did, &err);
 		_exit(1);
 	}
+	/* or there would be no end to read if it failed */
+	close(to_parent[1]);
 	CHECK(read(to_parent[0], &c, 1) == 1);
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);
 	close(to_parent[0]);
-	close(to_parent[1]);
 }
 
 /* Another process with its number. */
@@ -634,6 +667,7 @@ main(void)
 	test_limit();
 	test_range_waits(false);
 	test_range_waits(true);
+	test_not_installed();
 	test_killed_merge();
 	test_killed_flush();
 	test_threads();
