@@ -85,7 +85,7 @@ docstore_consumer_drop_cascade(DocConsumerKind kind, const char *name)
 {
 	ListCell *lc;
 
-	if (kind == DOC_CONSUMER_VIEW)
+	if (kind == DOC_CONSUMER_VIEW || kind == DOC_CONSUMER_NEXT_VIEW)
 		foreach (lc, docstore_consumers_of_view(name))
 			docstore_consumer_drop_whole(((DocConsumer *) lfirst(lc))->kind, ((DocConsumer *) lfirst(lc))->name);
 	docstore_consumer_drop_whole(kind, name);

@@ -228,7 +228,8 @@ utility(PlannedStmt *pstmt, const char *query, bool read_only, ProcessUtilityCon
 	{
 		DocConsumer *consumer = lfirst(lc);
 
-		if (!list_member_oid(roles, consumer->owner))
+		/* A view's replacement goes with the view, which goes behind the replications that read it. */
+		if (consumer->kind == DOC_CONSUMER_NEXT_VIEW || !list_member_oid(roles, consumer->owner))
 			continue;
 		if (drop != NULL && drop->behavior == DROP_CASCADE)
 			docstore_consumer_drop_cascade(consumer->kind, consumer->name);

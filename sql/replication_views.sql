@@ -188,8 +188,22 @@ DO $$ BEGIN
 END $$;
 SELECT name, state, sqlstate, reason FROM docstore.replication_status WHERE name = 'theirs';
 
--- What goes with the collection, or with an owner.
+-- What goes with the collection, or with an owner; also while a view that is read gets another definition.
 SELECT docstore.drop_collection('orders');
+SELECT docstore.pause_view('sales');
+SELECT docstore.replace_view('sales', collections => '{orders}', map => $$ SELECT doc->>'sku' AS sku, 1::bigint AS qty FROM docs $$,
+	reduce => $$ SELECT sku, (sum(qty))::bigint AS qty FROM results GROUP BY sku $$);
+BEGIN;
+SELECT docstore.set_owner('orders', 'docstore_repl_c');
+UPDATE docstore.views SET owner = 'docstore_repl_c';
+UPDATE docstore.replications SET owner = 'docstore_repl_c';
+SAVEPOINT owned;
+DROP OWNED BY docstore_repl_c;
+SELECT name FROM docstore.views;
+ROLLBACK TO owned;
+DROP OWNED BY docstore_repl_c CASCADE;
+SELECT name FROM docstore.views;
+ROLLBACK;
 SELECT docstore.drop_collection('orders', cascade => true);
 SELECT name FROM docstore.views;
 SELECT name FROM docstore.replications;
