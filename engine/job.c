@@ -118,11 +118,15 @@ meets_others(LsmDb *db, const LsmClaim *claim)
 	return false;
 }
 
-/* Is the set of files still the one that this handle looked at last?  STATE is held. */
+/*
+ * Is the set of files still this one?  That the handle looked at the newest is not enough: a flush while it waits makes it
+ * look anew.  STATE is held.
+ */
 static bool
-set_is_current(LsmDb *db)
+set_is_current(LsmDb *db, const LsmFiles *files)
 {
-	return db->follow.number == db->shared->manifest_number && db->follow.offset == db->shared->manifest_length;
+	return db->follow.files == files && db->follow.number == db->shared->manifest_number &&
+		   db->follow.offset == db->shared->manifest_length;
 }
 
 void
@@ -181,11 +185,11 @@ enter(LsmDb *db, int at, const LsmClaim *claim, bool reserve)
 
 /*
  * The role's job claims this, too; *alone once no other claim meets it, which with LSM_JOB_TRY is at once or not at
- * all.  *current: the set of files is still the same at that moment.
+ * all.  *current: `files` is still the set of files at that moment.
  */
 static LsmStatus
-claim_with_role(LsmDb *db, const LsmClaim *claim, bool reserve, LsmPatience patience, bool *alone, bool *current,
-				LsmError *err)
+claim_with_role(LsmDb *db, const LsmClaim *claim, bool reserve, LsmPatience patience, const LsmFiles *files, bool *alone,
+				bool *current, LsmError *err)
 {
 	LsmEnv *env = db->env;
 
@@ -198,7 +202,7 @@ claim_with_role(LsmDb *db, const LsmClaim *claim, bool reserve, LsmPatience pati
 		env->ops->wait_prepare(env, LSM_WAIT_ROOM);
 		lsm_lock(env, LSM_LOCK_STATE, LSM_EXCLUSIVE);
 		*alone = !meets_others(db, claim);
-		*current = set_is_current(db);
+		*current = set_is_current(db, files);
 		/* what it had before stays alone, for nobody claims what is claimed */
 		if (*alone || patience == LSM_JOB_WAIT)
 			enter(db, LSM_MAX_JOBS, claim, reserve);
@@ -230,7 +234,7 @@ lsm_job_take(LsmDb *db, const LsmCompaction *compaction, LsmPatience patience, b
 	{
 		bool alone;
 
-		status = claim_with_role(db, &claim, false, patience, &alone, &current, err);
+		status = claim_with_role(db, &claim, false, patience, compaction->files, &alone, &current, err);
 		*taken = status == LSM_OK && alone && current;
 	}
 	else
@@ -238,7 +242,7 @@ lsm_job_take(LsmDb *db, const LsmCompaction *compaction, LsmPatience patience, b
 		assert(patience == LSM_JOB_TRY);
 		lsm_lock(db->env, LSM_LOCK_STATE, LSM_EXCLUSIVE);
 		at = free_job(shared);
-		*taken = at >= 0 && set_is_current(db) && !meets_others(db, &claim);
+		*taken = at >= 0 && set_is_current(db, compaction->files) && !meets_others(db, &claim);
 		if (*taken)
 			enter(db, at, &claim, false);
 		lsm_unlock(db->env, LSM_LOCK_STATE);
@@ -260,7 +264,7 @@ lsm_job_reserve(LsmDb *db, LsmSlice lower, LsmSlice upper, LsmPatience patience,
 
 	lsm_key_head(&claim.first, lower);
 	lsm_key_head(&claim.last, upper);
-	return claim_with_role(db, &claim, true, patience, reserved, &current, err);
+	return claim_with_role(db, &claim, true, patience, NULL, reserved, &current, err);
 }
 
 /* Those who found everything claimed look again. */

@@ -3,7 +3,8 @@
  *
  * - Two merges of disjoint ranges run at once; what overlaps one that runs is refused, until that is over.
  * - Flushes go on meanwhile; a sweep leaves alone what a merge is writing.
- * - Who works on a range waits for the merges in it, flushes while it waits, keeps new ones away, and stops when told to.
+ * - Who works on a range waits for the merges in it, flushes while it waits, keeps new ones away, and stops when told to;
+ *   it never merges what they have merged meanwhile.
  * - What a merge that could not be published leaves is removed.
  * - Who is killed in the middle of a merge or flush loses nothing; its next namesake sets free what it had claimed,
  *   and its half-written tables go.
@@ -371,18 +372,20 @@ test_limit(void)
 	remove_store();
 }
 
-/* Who has the role has claimed something. */
+/* Who has the role has claimed keys up to this one. */
 static void
-wait_reserved(void)
+wait_claimed(const char *last)
 {
 	struct timespec moment = {0, 1000000};
-	bool reserved = false;
+	bool claimed = false;
 
-	while (!reserved)
+	while (!claimed)
 	{
+		const LsmJob *job = &db->shared->jobs[LSM_MAX_JOBS];
+
 		nanosleep(&moment, NULL);
 		lsm_lock(env, LSM_LOCK_STATE, LSM_SHARED);
-		reserved = db->shared->jobs[LSM_MAX_JOBS].owner != 0;
+		claimed = job->owner != 0 && lsm_slice_compare(lsm_slice(job->claim.last.bytes, job->claim.last.len), text(last)) == 0;
 		lsm_unlock(env, LSM_LOCK_STATE);
 	}
 }
@@ -402,7 +405,7 @@ test_range_waits(bool stop)
 	gate_init(&range);
 	range.open = true;
 	threads[1] = start(&range, compact_a);
-	wait_reserved();
+	wait_claimed("b");
 
 	/* who waits flushes for others, and keeps them away from its range, not from others */
 	two_files('b', '1');
@@ -427,6 +430,37 @@ test_range_waits(bool stop)
 		CHECK(atomic_load(&db->shared->level0_files) == 0);
 	}
 	CHECK(has_all('a', '4') && has_all('b', '2'));
+	close_store();
+	remove_store();
+}
+
+/* What lies over the range's end waits for a merge there; when that is over, it has taken away what was picked. */
+static void
+test_range_picks_anew(void)
+{
+	pthread_t threads[2];
+	LsmError err;
+	Gate gate;
+	Gate range;
+
+	open_store();
+	two_files('b', '1');
+	gate_init(&gate);
+	threads[0] = start(&gate, work_once);
+	wait_reached(&gate);
+	put_all(db, 'a', '3');
+	put_all(db, 'b', '3');
+	MUST(lsm_flush(db, &err), &err);
+	gate_init(&range);
+	range.open = true;
+	threads[1] = start(&range, compact_a);
+	wait_claimed("b00599");
+	open_gate(&gate, false);
+	finish(&gate, threads[0]);
+	finish(&range, threads[1]);
+	CHECK(gate.status == LSM_OK && range.status == LSM_OK);
+	CHECK(atomic_load(&db->shared->level0_files) == 0);
+	CHECK(has_all('a', '3') && has_all('b', '3'));
 	close_store();
 	remove_store();
 }
@@ -667,6 +701,7 @@ main(void)
 	test_limit();
 	test_range_waits(false);
 	test_range_waits(true);
+	test_range_picks_anew();
 	test_not_installed();
 	test_killed_merge();
 	test_killed_flush();
