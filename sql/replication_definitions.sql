@@ -5,6 +5,7 @@ SELECT docstore.create_collection('orders');
 CREATE SCHEMA shop;
 CREATE TABLE shop.orders (id text PRIMARY KEY, customer text, total numeric, twice numeric GENERATED ALWAYS AS (total * 2) STORED);
 CREATE TABLE shop.lines (id text REFERENCES shop.orders, line int NOT NULL);
+CREATE TABLE shop.numbered (id text PRIMARY KEY, n int GENERATED ALWAYS AS IDENTITY);
 CREATE VIEW shop.view AS SELECT * FROM shop.orders;
 
 -- JSON
@@ -25,6 +26,7 @@ SELECT docstore.create_replication('r', '{orders}', '[{"table": "shop.orders", "
 SELECT docstore.create_replication('r', '{orders}', '[{"table": "shop.orders", "key": "id", "select": "SELECT 1 AS sum FROM docs"}]');
 SELECT docstore.create_replication('r', '{orders}', '[{"table": "shop.orders", "key": "id", "select": "SELECT now_ AS total FROM (SELECT doc->>''x'' AS now_ FROM docs) AS s"}]');
 SELECT docstore.create_replication('r', '{orders}', '[{"table": "shop.orders", "key": "id", "select": "SELECT 1 AS twice FROM docs"}]');
+SELECT docstore.create_replication('r', '{orders}', '[{"table": "shop.numbered", "key": "id", "select": "SELECT 1 AS n FROM docs"}]');
 
 -- the table
 SELECT docstore.create_replication('r', '{orders}', '[{"table": "orders", "key": "id", "select": "SELECT 1 AS total FROM docs"}]');
