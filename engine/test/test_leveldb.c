@@ -8,8 +8,8 @@
  *   with 0 to 8 bytes left in a block, written whole and streamed.
  * - A directory that both write in turn.
  * - For the same input, the table file and the log are LevelDB's byte for byte.
- * - LevelDB reads filters of a prime number of bytes, and zstd where it knows that; where it does not
- *   (1.23), it says so and shows no pair.
+ * - LevelDB reads filters of a prime number of bytes.  Directories in turns have zstd, too, where it knows that; where it
+ *   does not, it says so and shows no pair.
  *
  * LEVELDB_SEED=n runs one seed of the random part.
  */
@@ -26,6 +26,8 @@
 
 static LsmError err;
 static char root[] = "/tmp/test_leveldb.XXXXXX";
+
+static const char *const compression_names[] = {"no compression", "snappy", "zstd"};
 
 static void
 fail(const char *what, const char *text)
@@ -130,7 +132,7 @@ theirs_check(char *error, const char *what)
 }
 
 static Theirs
-theirs_open(const char *dir, bool snappy, bool bloom, size_t write_buffer)
+theirs_open(const char *dir, LsmCompression compression, bool bloom, size_t write_buffer)
 {
 	Theirs theirs = {leveldb_options_create(), NULL, NULL};
 	char path[512];
@@ -138,7 +140,8 @@ theirs_open(const char *dir, bool snappy, bool bloom, size_t write_buffer)
 
 	leveldb_options_set_create_if_missing(theirs.options, 1);
 	leveldb_options_set_paranoid_checks(theirs.options, 1);
-	leveldb_options_set_compression(theirs.options, snappy ? leveldb_snappy_compression : leveldb_no_compression);
+	/* the numbers are the block type bytes, LevelDB's */
+	leveldb_options_set_compression(theirs.options, (int) compression);
 	if (write_buffer)
 		leveldb_options_set_write_buffer_size(theirs.options, write_buffer);
 	if (bloom)
@@ -262,14 +265,13 @@ typedef struct Ours
 } Ours;
 
 static void
-ours_options(LsmOptions *options, bool snappy, bool bloom)
+ours_options(LsmOptions *options, LsmCompression compression, bool bloom)
 {
 	lsm_options_init_leveldb(options);
 	options->inline_work = true;
 	options->max_handles = 2;
 	options->block_cache_size = 1 << 20;
-	options->table.compression = snappy ? LSM_COMPRESS_SNAPPY : LSM_COMPRESS_NONE;
-	options->level0_compression = options->table.compression;
+	options->table.compression = options->level0_compression = compression;
 	options->table.bloom_bits = bloom ? 10 : 0;
 }
 
@@ -485,9 +487,9 @@ edge_test(Writer writer, const char *dir)
 		edge.keys.count = 64;
 		edge.state = model_state_new(&edge.keys);
 		remove_dir(dir);
-		ours_options(&edge.ours.options, true, false);
+		ours_options(&edge.ours.options, LSM_COMPRESS_SNAPPY, false);
 		if (writer == THEIRS)
-			edge.theirs = theirs_open(dir, true, false, 0);
+			edge.theirs = theirs_open(dir, LSM_COMPRESS_SNAPPY, false, 0);
 		else
 			ours_open(&edge.ours, dir);
 		log = last_file(dir, LSM_FILE_LOG, NULL);
@@ -533,7 +535,7 @@ edge_test(Writer writer, const char *dir)
 		}
 		else
 		{
-			edge.theirs = theirs_open(dir, true, false, 0);
+			edge.theirs = theirs_open(dir, LSM_COMPRESS_SNAPPY, false, 0);
 			theirs_expect(&edge.theirs, &edge.keys, edge.state, "log by ours");
 			theirs_close(&edge.theirs);
 		}
@@ -547,7 +549,7 @@ edge_test(Writer writer, const char *dir)
 /* ---- the same bytes ---- */
 
 static void
-same_bytes(bool snappy, bool bloom)
+same_bytes(LsmCompression compression, bool bloom)
 {
 	Keys keys = model_keys_new(77, 6000, false);
 	Theirs theirs;
@@ -562,8 +564,8 @@ same_bytes(bool snappy, bool bloom)
 
 	remove_dir("a");
 	remove_dir("b");
-	ours_options(&ours.options, snappy, bloom);
-	theirs = theirs_open("a", snappy, bloom, 0);
+	ours_options(&ours.options, compression, bloom);
+	theirs = theirs_open("a", compression, bloom, 0);
 	ours_open(&ours, "b");
 	for (i = 0; i < 8000; i++)
 	{
@@ -595,7 +597,7 @@ same_bytes(bool snappy, bool bloom)
 		if (turn == 0)
 		{
 			theirs_close(&theirs); /* reopening makes a table of the log */
-			theirs = theirs_open("a", snappy, bloom, 0);
+			theirs = theirs_open("a", compression, bloom, 0);
 			MUST(lsm_flush(ours.db, &err), &err);
 		}
 		else
@@ -620,7 +622,7 @@ same_bytes(bool snappy, bool bloom)
 	lsm_buf_free(&b);
 	lsm_buf_free(&value);
 	model_keys_free(&keys);
-	printf("same bytes: log and table, %s, %s\n", snappy ? "snappy" : "no compression", bloom ? "bloom filter" : "no filter");
+	printf("same bytes: log and table, %s, %s\n", compression_names[compression], bloom ? "bloom filter" : "no filter");
 }
 
 /* ---- taking turns ---- */
@@ -648,10 +650,9 @@ write_randomly(Theirs *theirs, Ours *ours, const Keys *keys, Cell *state, uint64
 }
 
 static void
-take_turns(uint64_t seed)
+take_turns(uint64_t seed, LsmCompression compression)
 {
 	uint64_t random = seed * 6700417 + 1;
-	bool snappy = seed % 2;
 	bool bloom = seed % 4 >= 2;
 	Keys keys = model_keys_new(seed, 900, true);
 	Cell *state = model_state_new(&keys);
@@ -660,13 +661,13 @@ take_turns(uint64_t seed)
 	int turn;
 
 	remove_dir("turns");
-	ours_options(&ours.options, snappy, bloom);
+	ours_options(&ours.options, compression, bloom);
 	/* Small, so that there are many files and levels. */
 	ours.options.memtable_size = 1 << 20;
 	ours.options.file_size = 128 << 10;
 	ours.options.level1_size = 512 << 10;
 	ours.options.level_factor = 4;
-	ours.options.table.bloom_prime = snappy;
+	ours.options.table.bloom_prime = seed % 2;
 	for (turn = 0; turn < 10; turn++)
 	{
 		bool work = test_random(&random) % 3 == 0;
@@ -676,7 +677,7 @@ take_turns(uint64_t seed)
 		snprintf(what, sizeof(what), "seed %llu, turn %d", (unsigned long long) seed, turn);
 		if (turn % 2 == (int) (seed % 2))
 		{
-			theirs = theirs_open("turns", snappy, bloom, 256 << 10);
+			theirs = theirs_open("turns", compression, bloom, 256 << 10);
 			theirs_expect(&theirs, &keys, state, what);
 			write_randomly(&theirs, NULL, &keys, state, &random, batches, 200000);
 			if (work)
@@ -698,7 +699,7 @@ take_turns(uint64_t seed)
 	remove_dir("turns");
 	free(state);
 	model_keys_free(&keys);
-	printf("seed %llu: written in turns, %s, %s\n", (unsigned long long) seed, snappy ? "snappy" : "no compression",
+	printf("seed %llu: written in turns, %s, %s\n", (unsigned long long) seed, compression_names[compression],
 		   bloom ? "bloom filter" : "no filter");
 }
 
@@ -716,7 +717,7 @@ large_log(void)
 	int i;
 
 	remove_dir("large");
-	theirs = theirs_open("large", true, false, 64 << 20);
+	theirs = theirs_open("large", LSM_COMPRESS_SNAPPY, false, 64 << 20);
 	write_randomly(&theirs, NULL, &keys, state, &random, 600, 0);
 	for (i = 0; i < keys.count; i += 2)
 	{
@@ -732,12 +733,12 @@ large_log(void)
 	write_randomly(&theirs, NULL, &keys, state, &random, 100, 0);
 	theirs_close(&theirs);
 
-	ours_options(&ours.options, true, false);
+	ours_options(&ours.options, LSM_COMPRESS_SNAPPY, false);
 	ours_open(&ours, "large");
 	ours_expect(&ours, &keys, state, "a log larger than the memtable");
 	write_randomly(NULL, &ours, &keys, state, &random, 100, 0);
 	ours_close(&ours);
-	theirs = theirs_open("large", true, false, 0);
+	theirs = theirs_open("large", LSM_COMPRESS_SNAPPY, false, 0);
 	theirs_expect(&theirs, &keys, state, "after a log larger than the memtable");
 	theirs_close(&theirs);
 	remove_dir("large");
@@ -748,21 +749,21 @@ large_log(void)
 	printf("a log larger than the memtable\n");
 }
 
-static void
-test_zstd(void)
+/* Debian's LevelDB does not know zstd (1.23; later ones need not, either): it must say so, and make nothing up. */
+static bool
+knows_zstd(void)
 {
 	leveldb_readoptions_t *how = leveldb_readoptions_create();
-	bool known = leveldb_major_version() > 1 || leveldb_minor_version() > 23;
 	LsmBatch batch = {0};
 	leveldb_iterator_t *it;
 	char *error = NULL;
 	Theirs theirs;
 	int pairs = 0;
 	Ours ours;
+	bool knows;
 
 	remove_dir("zstd");
-	ours_options(&ours.options, false, false);
-	ours.options.table.compression = ours.options.level0_compression = LSM_COMPRESS_ZSTD;
+	ours_options(&ours.options, LSM_COMPRESS_ZSTD, false);
 	ours_open(&ours, "zstd");
 	for (int i = 0; i < 1000; i++)
 	{
@@ -775,21 +776,24 @@ test_zstd(void)
 	MUST(lsm_flush(ours.db, &err), &err);
 	ours_close(&ours);
 
-	theirs = theirs_open("zstd", false, false, 0);
+	theirs = theirs_open("zstd", LSM_COMPRESS_NONE, false, 0);
 	leveldb_readoptions_set_verify_checksums(how, 1);
 	it = leveldb_create_iterator(theirs.db, how);
 	for (leveldb_iter_seek_to_first(it); leveldb_iter_valid(it); leveldb_iter_next(it))
 		pairs++;
 	leveldb_iter_get_error(it, &error);
-	CHECK(known ? error == NULL && pairs == 1000 : error != NULL && pairs == 0);
+	knows = error == NULL;
+	CHECK(pairs == (knows ? 1000 : 0));
+	CHECK(knows || strstr(error, "bad block type") != NULL || strstr(error, "zstd") != NULL);
 	printf("zstd: LevelDB %d.%d %s%s\n", leveldb_major_version(), leveldb_minor_version(),
-		   known ? "reads it" : "does not know it, so both ways is left out; it says: ", error != NULL ? error : "");
+		   knows ? "reads it" : "does not know it, so both ways is left out; it says: ", knows ? "" : error);
 	leveldb_free(error);
 	leveldb_iter_destroy(it);
 	leveldb_readoptions_destroy(how);
 	theirs_close(&theirs);
 	remove_dir("zstd");
 	lsm_batch_free(&batch);
+	return knows;
 }
 
 int
@@ -797,23 +801,28 @@ main(void)
 {
 	const char *seed_text = getenv("LEVELDB_SEED");
 	uint64_t seed = seed_text ? strtoull(seed_text, NULL, 10) : 1;
-	uint64_t last = seed_text ? seed : 4;
+	uint64_t last = seed_text ? seed : 8;
+	bool zstd;
 
 	if (mkdtemp(root) == NULL)
 		fail("mkdtemp", root);
+	zstd = knows_zstd();
 	if (seed_text == NULL)
 	{
 		edge_test(THEIRS, "edge");
 		edge_test(OURS, "edge");
 		edge_test(OURS_STREAMED, "edge");
-		same_bytes(false, false);
-		same_bytes(true, false);
-		same_bytes(true, true);
+		same_bytes(LSM_COMPRESS_NONE, false);
+		same_bytes(LSM_COMPRESS_SNAPPY, false);
+		same_bytes(LSM_COMPRESS_SNAPPY, true);
 		large_log();
-		test_zstd();
 	}
 	for (; seed <= last; seed++)
-		take_turns(seed);
+	{
+		LsmCompression compression = seed % 2 ? LSM_COMPRESS_SNAPPY : LSM_COMPRESS_NONE;
+
+		take_turns(seed, zstd && seed % 4 == 3 ? LSM_COMPRESS_ZSTD : compression);
+	}
 	rmdir(root);
 	return test_done();
 }
