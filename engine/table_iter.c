@@ -6,15 +6,14 @@
  * cursor may rest on it for any time and a pin in the shared cache must not
  * outlive a call.
  *
- * Who reads block after block from the file gets larger and larger pieces of it
- * at once.
+ * Who reads block after block from the file gets as much at once as it has read
+ * in a row, so that a short walk costs at most twice what it wants.
  */
 #include <stdlib.h>
 #include <string.h>
 
 #include "engine/table_handle.h"
 
-#define AHEAD_MIN (32 * 1024)
 #define AHEAD_MAX (256 * 1024)
 
 typedef struct TableIter
@@ -32,8 +31,8 @@ typedef struct TableIter
 
 	LsmBuf window; /* bytes of the file */
 	uint64_t window_start;
-	uint64_t sequel; /* where a reader in order reads next */
-	size_t ahead;    /* how much such a reader gets at once */
+	uint64_t row_start; /* what is read in a row ... */
+	uint64_t sequel;    /* ... goes on here */
 } TableIter;
 
 static void
@@ -59,16 +58,17 @@ fill_window(TableIter *self, LsmBlockHandle handle)
 		return LSM_OK;
 	if (in_order)
 	{
-		self->ahead = self->ahead < AHEAD_MIN ? AHEAD_MIN : self->ahead * 2;
-		if (self->ahead > AHEAD_MAX)
-			self->ahead = AHEAD_MAX;
-		if (want < self->ahead)
-			want = self->ahead;
-		if (want > table->end - handle.offset)
-			want = (size_t) (table->end - handle.offset);
+		uint64_t ahead = handle.offset - self->row_start;
+
+		if (ahead > AHEAD_MAX)
+			ahead = AHEAD_MAX;
+		if (ahead > table->end - handle.offset)
+			ahead = table->end - handle.offset;
+		if (want < ahead)
+			want = (size_t) ahead;
 	}
 	else
-		self->ahead = 0;
+		self->row_start = handle.offset;
 	self->window.len = 0;
 	if (!lsm_buf_reserve(&self->window, want))
 		return lsm_table_no_memory(table, &self->pub.err);
