@@ -69,6 +69,17 @@ sets_fixed_column(const DocTable *table, List *columns)
 	return list_member_int(columns, table->etag) || list_member_int(columns, table->modified);
 }
 
+/* Is it, or part of it, a column of "(a, b) = (SELECT ...)"?  The subquery is not in it, but runs with the plan's own rows. */
+static bool
+is_from_row(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Param) && ((Param *) node)->paramkind == PARAM_MULTIEXPR)
+		return true;
+	return expression_tree_walker(node, is_from_row, context);
+}
+
 /* The columns that are needed to test conditions and to make new values. */
 static List *
 direct_columns(const DocTable *table, Index relid, List *quals, List *values)
@@ -115,7 +126,7 @@ docstore_plan_direct(PlannerInfo *root, ModifyTable *plan, Index result_relation
 		{
 			TargetEntry *entry = lfirst_node(TargetEntry, lc1);
 
-			if (contain_subplans((Node *) entry->expr))
+			if (contain_subplans((Node *) entry->expr) || is_from_row((Node *) entry->expr, NULL))
 				return false;
 			columns = lappend_int(columns, lfirst_int(lc2));
 			values = lappend(values, entry->expr);
