@@ -2,9 +2,9 @@
  * modify.c - changes documents through foreign tables.
  *
  * PostgreSQL does for a foreign table's rows neither NOT NULL nor CHECK nor a
- * partition's bound; so the row is made anew from the document that it turned
- * into (a typed column may be filled by doc, and the other way round), and the
- * constraints are tested on that.
+ * partition's bound, nor the policies of the partitioned table above it; so the
+ * row is made anew from the document that it turned into (a typed column may be
+ * filled by doc, and the other way round), and they are tested on that.
  *
  * UPDATE and DELETE find their document by its id, a junk column of the scan, and
  * change the version that the scan saw, which is in ctid.  If that is not the
@@ -268,6 +268,21 @@ slot_id(const DocTable *table, TupleTableSlot *slot, uint64 storage, DocumentKey
 	document_key_init(key, storage, VARDATA_ANY(id), VARSIZE_ANY_EXHDR(id));
 }
 
+/* WITH CHECK of the policies (row level security) of the partitioned table that the statement is about. */
+static void
+check_policies(DocModify *modify, EState *estate, ResultRelInfo *rri, CmdType operation, TupleTableSlot *slot)
+{
+	CmdType statement = modify->mtstate->operation;
+
+	if (rri->ri_WithCheckOptions == NIL)
+		return;
+	/* A new row that an UPDATE moves here is subject to that's policies; of a MERGE's it is not known, so both count. */
+	if (operation == CMD_UPDATE || statement == CMD_UPDATE || statement == CMD_MERGE)
+		ExecWithCheckOptions(WCO_RLS_UPDATE_CHECK, rri, slot, estate);
+	if (operation == CMD_INSERT && statement != CMD_UPDATE)
+		ExecWithCheckOptions(WCO_RLS_INSERT_CHECK, rri, slot, estate);
+}
+
 /*
  * Makes the slot show the document as it will be read, and tests the
  * constraints on that.  Returns the document, which no longer lies in the slot.
@@ -278,6 +293,8 @@ show_and_check(DocModify *modify, EState *estate, ResultRelInfo *rri, CmdType op
 {
 	doc_row_set_written(&modify->row, document_key_id(document_key_slice(key)), 0, now, doc);
 	doc_row_store(&modify->row, slot);
+	if (modify->mtstate != NULL)
+		check_policies(modify, estate, rri, operation, slot);
 	if (row_checked(rri, modify->table))
 	{
 		if (RelationGetDescr(rri->ri_RelationDesc)->constr != NULL)

@@ -82,6 +82,38 @@ SELECT count(*) FROM mine WHERE leak_safe(name);
 RESET max_parallel_workers;
 SELECT count(*) FROM names WHERE id < 's3';
 
+-- Policies of a partitioned table hold for the documents of its partitions, too.
+SET ROLE docstore_ada;
+SELECT docstore.create_collection('early', create_table => false);
+CREATE TABLE notes (id text COLLATE "C", owner text, n int) PARTITION BY RANGE (id);
+CREATE FOREIGN TABLE notes_early PARTITION OF notes FOR VALUES FROM ('a') TO ('m') SERVER docstore OPTIONS (collection 'early');
+CREATE TABLE notes_late PARTITION OF notes FOR VALUES FROM ('m') TO ('zz');
+INSERT INTO notes VALUES ('a1', 'docstore_eve', 1), ('a2', 'docstore_ada', 2), ('n1', 'docstore_eve', 3), ('n2', 'docstore_ada', 4);
+GRANT ALL ON notes TO docstore_eve;
+ALTER TABLE notes ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own ON notes USING (owner = current_user);
+CREATE POLICY small ON notes AS RESTRICTIVE FOR UPDATE WITH CHECK (n < 10);
+SET ROLE docstore_eve;
+SELECT * FROM notes WHERE leak(id) ORDER BY id;
+UPDATE notes SET n = n + 1 WHERE leak(id) RETURNING *;
+UPDATE notes SET owner = 'docstore_ada' WHERE id = 'a1';
+UPDATE notes SET n = 10 WHERE id = 'a1';
+UPDATE notes SET n = 9 WHERE id > 'a' RETURNING *;
+INSERT INTO notes VALUES ('b1', 'docstore_ada', 1);
+INSERT INTO notes VALUES ('b1', 'docstore_eve', 10), ('b2', 'docstore_eve', 20);
+INSERT INTO notes VALUES ('b3', 'docstore_eve', 10), ('b4', 'docstore_ada', 20);
+-- (a row that moves to the collection, and what MERGE adds to it)
+UPDATE notes SET id = 'c1', owner = 'docstore_ada' WHERE id = 'n1';
+UPDATE notes SET id = 'c1', n = 10 WHERE id = 'n1';
+UPDATE notes SET id = 'c1' WHERE id = 'n1' RETURNING *;
+MERGE INTO notes USING (VALUES ('d1', 'docstore_ada', 5), ('n3', 'docstore_eve', 5)) v (id, owner, n) ON notes.id = v.id AND notes.id > 'm'
+	WHEN NOT MATCHED THEN INSERT VALUES (v.id, v.owner, v.n);
+MERGE INTO notes USING (VALUES ('d1', 'docstore_eve', 5), ('n3', 'docstore_eve', 5)) v (id, owner, n) ON notes.id = v.id AND notes.id > 'm'
+	WHEN NOT MATCHED THEN INSERT VALUES (v.id, v.owner, v.n);
+DELETE FROM notes WHERE id IN ('a2', 'b2') RETURNING *;
+SET ROLE docstore_ada;
+SELECT tableoid::regclass, * FROM notes ORDER BY id;
+
 RESET ROLE;
 SET client_min_messages = warning;
 DROP SCHEMA work CASCADE;
