@@ -6,11 +6,14 @@
 #include "fdw/convert.h"
 
 #include "catalog/pg_type.h"
+#include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
+#include "utils/float.h"
 #include "utils/fmgroids.h"
+#include "utils/guc.h"
 #include "utils/json.h"
 #include "utils/lsyscache.h"
 #include "utils/numeric.h"
@@ -306,10 +309,42 @@ doc_jsonb_value(Jsonb *jsonb)
 	return value;
 }
 
+/* Does this session write ranges, intervals or floats in a style that another reads as something else? */
+static bool
+has_own_style(const DocConvert *convert)
+{
+	switch (convert->kind)
+	{
+		case DOC_CONVERT_FLOAT8:
+		case DOC_CONVERT_ARRAY:
+		case DOC_CONVERT_INPUT:
+			return DateStyle != USE_ISO_DATES || IntervalStyle == INTSTYLE_SQL_STANDARD || extra_float_digits < 1;
+		default:
+			return false;
+	}
+}
+
+static Datum
+to_jsonb_in_plain_style(DocConvert *convert, Datum datum)
+{
+	int level = NewGUCNestLevel();
+	Datum jsonb;
+
+	(void) set_config_option("datestyle", "ISO", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	if (IntervalStyle == INTSTYLE_SQL_STANDARD)
+		(void) set_config_option("intervalstyle", "postgres", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	(void) set_config_option("extra_float_digits", "1", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	jsonb = FunctionCall1(&convert->to_jsonb, datum);
+	AtEOXact_GUC(true, level);
+	return jsonb;
+}
+
 JsonbValue *
 doc_convert_write(DocConvert *convert, Datum datum)
 {
 	if (convert->kind == DOC_CONVERT_JSONB)
 		return doc_jsonb_value(DatumGetJsonbP(datum));
+	if (has_own_style(convert))
+		return doc_jsonb_value(DatumGetJsonbP(to_jsonb_in_plain_style(convert, datum)));
 	return doc_jsonb_value(DatumGetJsonbP(FunctionCall1(&convert->to_jsonb, datum)));
 }

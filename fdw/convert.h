@@ -12,7 +12,7 @@
  * none to be had in parallel mode.  So it is for types whose input functions hold
  * nothing when they fail.
  *
- * A value is written as to_jsonb() gives it.
+ * A value is written as to_jsonb() gives it, in the styles of dates, intervals and numbers that every session reads alike.
  */
 #ifndef DOCSTORE_CONVERT_H
 #define DOCSTORE_CONVERT_H

@@ -107,6 +107,23 @@ SELECT g FROM kinds WHERE id = 'm';
 SELECT h FROM kinds WHERE id = 'n';
 SELECT f FROM kinds WHERE id = 'o';
 SELECT l FROM kinds WHERE id = 'p';
+-- What is written reads the same in every session, whatever styles it is written in.
+CREATE FOREIGN TABLE styles (id text COLLATE "C", a float8, b real, c date, d daterange, e datemultirange, f interval, g timestamp[], h float8[], i tsrange[])
+SERVER docstore OPTIONS (collection 'orders');
+SET datestyle = 'SQL, DMY';
+SET intervalstyle = 'sql_standard';
+SET extra_float_digits = -3;
+INSERT INTO styles VALUES ('styles', 0.1::float8 + 0.2, 1.1, '01/02/2024', '[01/02/2024,03/02/2024)', '{[01/02/2024,03/02/2024)}', interval '-2 days' - interval '3 hours', '{01/02/2024}',
+	ARRAY[1::float8 / 3], '{"[01/02/2024,03/02/2024)"}') RETURNING *;
+UPDATE styles SET b = b * 3 WHERE id = 'styles' RETURNING b;
+SHOW datestyle;
+RESET datestyle;
+RESET intervalstyle;
+RESET extra_float_digits;
+SELECT * FROM styles WHERE id = 'styles';
+SELECT doc FROM orders WHERE id = 'styles';
+
+DELETE FROM orders WHERE id = 'styles';
 
 -- Many paths at once: with a common beginning, one twice, of objects and arrays, of an object with many members.
 INSERT INTO orders SELECT 'q', '{"a": {"b": {"c": 1, "d": "two"}, "e": [10, {"f": 3}, null]}, "ab": true, "": "empty", "b": {"b": 4}}'::jsonb
