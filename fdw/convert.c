@@ -18,11 +18,21 @@
 #include "utils/lsyscache.h"
 #include "utils/numeric.h"
 
+/* A function of anyelement learns the type of that from the expression that calls it. */
+static void
+init_call(FmgrInfo *function, Oid oid, Oid type, int32 typmod, MemoryContext context)
+{
+	FuncExpr *call = makeFuncExpr(oid, get_func_rettype(oid), list_make1(makeNullConst(type, typmod, InvalidOid)), InvalidOid,
+								  InvalidOid, COERCE_EXPLICIT_CALL);
+
+	fmgr_info_cxt(oid, function, context);
+	fmgr_info_set_expr((Node *) call, function);
+}
+
 void
 doc_convert_init(DocConvert *convert, Oid type, int32 typmod, MemoryContext context)
 {
 	Oid input;
-	FuncExpr *call;
 	MemoryContext old = MemoryContextSwitchTo(context);
 
 	memset(convert, 0, sizeof(*convert));
@@ -31,11 +41,7 @@ doc_convert_init(DocConvert *convert, Oid type, int32 typmod, MemoryContext cont
 	getTypeInputInfo(type, &input, &convert->input_param);
 	fmgr_info_cxt(input, &convert->input, context);
 
-	/* to_jsonb(anyelement) learns its argument's type from the expression that calls it. */
-	fmgr_info_cxt(F_TO_JSONB, &convert->to_jsonb, context);
-	call = makeFuncExpr(F_TO_JSONB, JSONBOID, list_make1(makeNullConst(type, typmod, InvalidOid)), InvalidOid, InvalidOid,
-						COERCE_EXPLICIT_CALL);
-	fmgr_info_set_expr((Node *) call, &convert->to_jsonb);
+	init_call(&convert->to_jsonb, F_TO_JSONB, type, typmod, context);
 
 	switch (type)
 	{
@@ -77,6 +83,11 @@ doc_convert_init(DocConvert *convert, Oid type, int32 typmod, MemoryContext cont
 				convert->element = palloc(sizeof(DocConvert));
 				doc_convert_init(convert->element, element, typmod, context);
 				get_typlenbyvalalign(element, &convert->length, &convert->by_value, &convert->align);
+			}
+			else if (type_is_rowtype(type) && type != RECORDOID)
+			{
+				convert->kind = DOC_CONVERT_ROW;
+				init_call(&convert->populate, F_JSONB_POPULATE_RECORD, type, typmod, context);
 			}
 	}
 	MemoryContextSwitchTo(old);
@@ -173,6 +184,25 @@ read_array(DocConvert *convert, JsonbValue *value)
 											  convert->by_value, convert->align));
 }
 
+static Datum
+read_row(DocConvert *convert, JsonbValue *value, bool *isnull)
+{
+	LOCAL_FCINFO(fcinfo, 2);
+	FmgrInfo function;
+	Datum row;
+
+	/* What it keeps from call to call is for this one only: nobody tells that the type was altered. */
+	fmgr_info_copy(&function, &convert->populate, CurrentMemoryContext);
+	InitFunctionCallInfoData(*fcinfo, &function, 2, InvalidOid, NULL, NULL);
+	fcinfo->args[0].value = (Datum) 0;
+	fcinfo->args[0].isnull = true;
+	fcinfo->args[1].value = JsonbPGetDatum(JsonbValueToJsonb(value));
+	fcinfo->args[1].isnull = false;
+	row = FunctionCallInvoke(fcinfo);
+	*isnull = fcinfo->isnull;
+	return row;
+}
+
 Datum
 doc_convert_read(DocConvert *convert, JsonbValue *value, bool *isnull)
 {
@@ -223,6 +253,10 @@ doc_convert_read(DocConvert *convert, JsonbValue *value, bool *isnull)
 		case DOC_CONVERT_ARRAY:
 			if (value->type == jbvBinary && JsonContainerIsArray(value->val.binary.data))
 				return read_array(convert, value);
+			break;
+		case DOC_CONVERT_ROW:
+			if (value->type == jbvBinary && JsonContainerIsObject(value->val.binary.data))
+				return read_row(convert, value, isnull);
 			break;
 		case DOC_CONVERT_INPUT:
 			break;
@@ -317,6 +351,7 @@ has_own_style(const DocConvert *convert)
 	{
 		case DOC_CONVERT_FLOAT8:
 		case DOC_CONVERT_ARRAY:
+		case DOC_CONVERT_ROW:
 		case DOC_CONVERT_INPUT:
 			return DateStyle != USE_ISO_DATES || IntervalStyle == INTSTYLE_SQL_STANDARD || extra_float_digits < 1;
 		default:

@@ -4,8 +4,9 @@
  * A column of type T reads as (doc #>> path)::T would: the text of the value
  * goes to T's input function; numbers and booleans take a shorter way to the
  * same result.  JSON null and a missing value are SQL NULL.  A JSON array reads
- * as an SQL array of one dimension if T is an array type; jsonb and json columns
- * give the value itself.
+ * as an SQL array of one dimension if T is an array type, an object as a row if
+ * T is a row's type (by the names of its columns, as jsonb_populate_record);
+ * jsonb and json columns give the value itself.
  *
  * A value that does not fit its type is an error, or NULL (doc_convert_try): that
  * catches the input function's error, without a subtransaction, since there is
@@ -34,6 +35,7 @@ typedef enum DocConvertKind
 	DOC_CONVERT_JSONB,
 	DOC_CONVERT_JSON,
 	DOC_CONVERT_ARRAY,
+	DOC_CONVERT_ROW,
 	DOC_CONVERT_INPUT /* through the type's input function */
 } DocConvertKind;
 
@@ -45,6 +47,7 @@ typedef struct DocConvert
 	FmgrInfo input;
 	Oid input_param;
 	FmgrInfo to_jsonb;
+	FmgrInfo populate; /* rows: jsonb_populate_record */
 	/* arrays */
 	struct DocConvert *element;
 	int16 length;

@@ -123,7 +123,23 @@ RESET extra_float_digits;
 SELECT * FROM styles WHERE id = 'styles';
 SELECT doc FROM orders WHERE id = 'styles';
 
-DELETE FROM orders WHERE id = 'styles';
+-- Rows of a composite type are objects; arrays have one dimension.
+CREATE TYPE place AS (street text, no int);
+CREATE TYPE person AS (name text, born date, home place, others place[]);
+CREATE FOREIGN TABLE people (id text COLLATE "C", who person, homes place[], n int[], j jsonb[]) SERVER docstore OPTIONS (collection 'orders');
+INSERT INTO people VALUES ('person', ('Ada', '1815-12-10', ('St. James', 12), ARRAY[('a', 1), NULL]::place[]), ARRAY[('b', NULL), NULL]::place[], '{1}', ARRAY['[1]', '{}']::jsonb[]);
+SELECT doc FROM orders WHERE id = 'person';
+SELECT *, (who).home.street FROM people WHERE id = 'person';
+UPDATE people SET who.home.no = 13, homes[2].street = 'c' WHERE id = 'person' RETURNING who, homes;
+INSERT INTO orders VALUES ('person2', '{"who": {"born": "1900-01-01", "more": 1}, "homes": ["(d,4)", {}]}'), ('person3', '{"who": {"home": {"no": "many"}}}'), ('person4', '{"who": 5}');
+SELECT who, homes FROM people WHERE id = 'person2';
+SELECT who FROM people WHERE id = 'person3';
+SELECT who FROM people WHERE id = 'person4';
+ALTER TYPE place RENAME ATTRIBUTE no TO number;
+ALTER TYPE place ADD ATTRIBUTE city text;
+UPDATE orders SET doc = '{"who": {"home": {"no": 1, "number": 2, "city": "London"}}}' WHERE id = 'person2';
+SELECT who FROM people WHERE id = 'person2';
+DELETE FROM orders WHERE id ~ '^(person|styles)';
 
 -- Many paths at once: with a common beginning, one twice, of objects and arrays, of an object with many members.
 INSERT INTO orders SELECT 'q', '{"a": {"b": {"c": 1, "d": "two"}, "e": [10, {"f": 3}, null]}, "ab": true, "": "empty", "b": {"b": 4}}'::jsonb
@@ -168,5 +184,5 @@ SELECT * FROM strict;
 SET client_min_messages = warning;
 SELECT docstore.drop_collection('orders');
 DROP FUNCTION grow;
-DROP TYPE mood;
+DROP TYPE mood, person, place;
 DROP DOMAIN positive;
