@@ -5,6 +5,7 @@
 
 #include "fdw/build.h"
 
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 
@@ -42,6 +43,11 @@ set_field(const DocTable *table, int at, TupleTableSlot *slot, Jsonb *doc)
 	bool isnull;
 	Datum datum = slot_getattr(slot, at + 1, &isnull);
 
+	if (!isnull && column->convert.kind == DOC_CONVERT_ARRAY && AARR_NDIM(DatumGetAnyArrayP(datum)) > 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("column \"%s\" of foreign table \"%s\" holds arrays of one dimension only", column->name, table->name),
+				 errhint("Declare it as jsonb, and use to_jsonb().")));
 	return doc_path_set(column->path, doc, isnull ? NULL : doc_convert_write(&column->convert, datum));
 }
 

@@ -139,6 +139,8 @@ ALTER TYPE place RENAME ATTRIBUTE no TO number;
 ALTER TYPE place ADD ATTRIBUTE city text;
 UPDATE orders SET doc = '{"who": {"home": {"no": 1, "number": 2, "city": "London"}}}' WHERE id = 'person2';
 SELECT who FROM people WHERE id = 'person2';
+UPDATE people SET n = '{{1,2},{3,4}}' WHERE id = 'person2';
+INSERT INTO people (id, j) VALUES ('person5', '{{1},{2}}');
 DELETE FROM orders WHERE id ~ '^(person|styles)';
 
 -- Many paths at once: with a common beginning, one twice, of objects and arrays, of an object with many members.
