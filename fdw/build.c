@@ -52,12 +52,15 @@ set_field(const DocTable *table, int at, TupleTableSlot *slot, Jsonb *doc)
 }
 
 Jsonb *
-doc_build_new(const DocTable *table, TupleTableSlot *slot)
+doc_build_new(const DocTable *table, TupleTableSlot *slot, bool dumped)
 {
 	bool any = false;
 	Jsonb *doc;
 
 	slot_getallattrs(slot);
+	/* Whose values came out of it: setting them would make a number of "7", and a text of 5. */
+	if (dumped && table->doc != 0 && !slot->tts_isnull[table->doc - 1])
+		return given_document(table, slot);
 	for (int i = 0; i < table->natts && table->nfields > 0 && !any; i++)
 		any = table->columns[i].role == DOC_ROLE_FIELD && !slot->tts_isnull[i];
 

@@ -17,8 +17,11 @@
 
 #include "fdw/option.h"
 
-/* Results are allocated in the current context or borrowed from the slot. */
-extern Jsonb *doc_build_new(const DocTable *table, TupleTableSlot *slot);
+/*
+ * Results are allocated in the current context or borrowed from the slot.  A row of a dump is as it was read: doc, if it
+ * is there, is all of the document.
+ */
+extern Jsonb *doc_build_new(const DocTable *table, TupleTableSlot *slot, bool dumped);
 /*
  * old is the stored document, or NULL if doc is given and no typed column is
  * changed.  changed holds attribute numbers.

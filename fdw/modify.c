@@ -50,6 +50,7 @@ struct DocModify
 	DocRow row;     /* all columns */
 	DocRow newer;   /* likewise, of a document that is looked at again; initialized when it first is */
 	bool copy;      /* COPY FROM: etag and modified are ignored, so that a dump can be restored */
+	bool dumped;    /* ... and what is copied came out of such a table by pg_dump */
 	bool asked;     /* ... and whether its rows can be written in batches */
 	DocCopy *batch; /* ... if so */
 	bool skip;      /* ON CONFLICT DO NOTHING */
@@ -199,12 +200,14 @@ docstore_begin_insert(ModifyTableState *mtstate, ResultRelInfo *rri)
 {
 	ModifyTable *plan = (ModifyTable *) mtstate->ps.plan;
 	DocModify *modify;
+	bool dumped;
 
 	/* A partition that an UPDATE moves rows into may be among its own targets. */
 	if (rri->ri_FdwState != NULL)
 		return;
 	/* Whoever restores a dump says so by this setting: what things refer to may come later. */
-	if (plan == NULL && !check_function_bodies)
+	dumped = plan == NULL && !check_function_bodies;
+	if (dumped)
 	{
 		DocTable *table = doc_table_get(rri->ri_RelationDesc);
 
@@ -213,6 +216,7 @@ docstore_begin_insert(ModifyTableState *mtstate, ResultRelInfo *rri)
 	modify = docstore_modify_begin(mtstate->ps.state, rri, plan != NULL ? mtstate->ps.state->es_output_cid : GetCurrentCommandId(true));
 	modify->mtstate = mtstate;
 	modify->copy = plan == NULL;
+	modify->dumped = dumped;
 	modify->skip = plan != NULL && plan->onConflictAction == ONCONFLICT_NOTHING;
 	rri->ri_FdwState = modify;
 }
@@ -358,7 +362,7 @@ docstore_exec_insert(EState *estate, ResultRelInfo *rri, TupleTableSlot *slot, T
 	old = MemoryContextSwitchTo(modify->temp);
 	check_unwritable(modify, slot);
 	slot_id(modify->table, slot, modify->collection.storage, &key);
-	doc = doc_build_new(modify->table, slot);
+	doc = doc_build_new(modify->table, slot, modify->dumped);
 	if (shown)
 		doc = show_and_check(modify, estate, rri, CMD_INSERT, slot, &key, now, doc);
 	if (modify->batch != NULL)
@@ -411,7 +415,7 @@ docstore_exec_batch_insert(EState *estate, ResultRelInfo *rri, TupleTableSlot **
 	{
 		check_unwritable(modify, slots[i]);
 		slot_id(modify->table, slots[i], modify->collection.storage, &keys[in]);
-		docs[in] = doc_build_new(modify->table, slots[i]);
+		docs[in] = doc_build_new(modify->table, slots[i], modify->dumped);
 		if (row_checked(rri, modify->table))
 		{
 			/* Shown in the row's own memory, which the next one uses again. */

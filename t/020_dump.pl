@@ -26,6 +26,8 @@ $from->safe_psql('postgres', q{
 	CREATE EXTENSION docstore;
 	CREATE SCHEMA app;
 	GRANT ALL ON SCHEMA app, public TO keeper, clerk;
+	CREATE TYPE app.size AS (w int, h int);
+	CREATE DOMAIN app.positive AS int CHECK (value > 0);
 	SET ROLE keeper;
 	SET search_path = app;
 	SELECT docstore.create_collection('birds');
@@ -36,6 +38,11 @@ $from->safe_psql('postgres', q{
 	CREATE FOREIGN TABLE bird_facts (id text COLLATE "C" NOT NULL, n int OPTIONS (path 'n') CHECK (n > 0), label text OPTIONS (path 'name')
 		DEFAULT 'none') SERVER docstore OPTIONS (collection 'birds');
 	GRANT SELECT (id) ON bird_facts TO clerk;
+	SELECT docstore.create_collection('odd', create_table => false);
+	CREATE FOREIGN TABLE odd (id text COLLATE "C", doc jsonb, etag bigint, n int, price numeric(6, 2), at timestamptz, label text, flag boolean,
+		f float8, list text[], whole positive, span int4range, size size, sub jsonb OPTIONS (path 'a.b')) SERVER docstore OPTIONS (collection 'odd');
+	SELECT docstore.put('odd', '1', '{"n": "7", "price": 1.234, "at": "2024-02-29", "label": 5, "flag": "yes", "f": 0.10000000000000000001, "list": [1, "b"],
+		"whole": "7", "span": "[1,4]", "size": {"w": "1", "more": 2}, "a": {"b": null}}'), docstore.put('odd', '2', '{"label": {"x": [1.50]}, "list": "{a,b}", "a": {"b": "c"}}');
 	SELECT docstore.create_collection('lost', create_table => false);
 	SET ROLE clerk;
 	CREATE TABLE places (id text COLLATE "C", region text, doc jsonb) PARTITION BY LIST (region);
@@ -49,6 +56,7 @@ $from->safe_psql('postgres', q{
 });
 my $sum = q{
 	SELECT 'birds', count(*), md5(string_agg(id || doc::text, ',' ORDER BY id)) FROM app.birds
+	UNION ALL SELECT 'odd', count(*), string_agg(doc::text, ',' ORDER BY id) FROM app.odd
 	UNION ALL SELECT 'facts', count(*), md5(string_agg(id || n || label, ',' ORDER BY id)) FROM app.bird_facts
 	UNION ALL SELECT 'places', count(*), md5(string_agg(id || doc::text, ',' ORDER BY id)) FROM app.places
 	UNION ALL SELECT 'words', count(*), md5(string_agg(id || doc::text, ',' ORDER BY id)) FROM public."Wörter ""x"""
