@@ -21,8 +21,8 @@
 
 typedef struct Pace
 {
-	uint64_t started_us;
-	uint64_t written;         /* bytes since then */
+	double ahead;             /* bytes that are written before their time; negative: it is behind its rate */
+	uint64_t reckoned_us;     /* when that was so */
 	uint64_t last_bytes;      /* output.bytes when last asked */
 	uint64_t flush_failed_us; /* when a flush in between failed */
 } Pace;
@@ -70,41 +70,46 @@ open_inputs(LsmDb *db, const LsmCompaction *c)
 	return merged;
 }
 
-/* Sleeps while the compaction is ahead of its rate; not while writers wait for it. */
+/*
+ * Sleeps while the compaction is ahead of its rate; not while writers wait for it.  Its part of the rate changes as others
+ * begin and end, and counts from then on only: what was written before is not reckoned anew.
+ */
 static LsmStatus
 keep_rate(LsmDb *db, Pace *pace, uint64_t bytes, LsmError *err)
 {
 	LsmShared *shared = db->shared;
 	LsmEnv *env = db->env;
 
-	pace->written += bytes - pace->last_bytes;
+	pace->ahead += (double) (bytes - pace->last_bytes);
 	pace->last_bytes = bytes;
 	for (;;)
 	{
 		uint64_t rate = atomic_load(&shared->rate) / (uint64_t) lsm_job_count(db);
-		uint64_t passed_us;
-		uint64_t due_us;
+		uint64_t now_us;
+		double ahead_us;
 		LsmStatus status = LSM_OK;
 
 		if (rate == 0 || atomic_load(&shared->waiting) > 0 ||
 			atomic_load(&shared->level0_files) >= shared->options.level0_slow)
 			break;
-		passed_us = env->ops->now_us(env) - pace->started_us;
-		due_us = (uint64_t) ((double) pace->written * 1e6 / (double) rate);
-		if (due_us <= passed_us + 1000)
+		now_us = env->ops->now_us(env);
+		pace->ahead -= (double) (now_us - pace->reckoned_us) * (double) rate / 1e6;
+		pace->reckoned_us = now_us;
+		ahead_us = pace->ahead * 1e6 / (double) rate;
+		if (ahead_us <= 1000)
 			return LSM_OK;
 		env->ops->wait_prepare(env, LSM_WAIT_WORK);
 		if (lsm_stopping(db))
 			status = LSM_INTERRUPTED;
 		else if (atomic_load(&shared->waiting) == 0)
-			status = env->ops->wait(env, LSM_WAIT_WORK, (int) (due_us - passed_us > 100000 ? 100 : (due_us - passed_us) / 1000 + 1));
+			status = env->ops->wait(env, LSM_WAIT_WORK, ahead_us > 100000 ? 100 : (int) (ahead_us / 1000) + 1);
 		env->ops->wait_end(env, LSM_WAIT_WORK);
 		if (status != LSM_OK)
 			return lsm_fail(err, status, 0, NULL, 0, "compaction was interrupted");
 	}
 	/* what was written in a hurry is not paid for later */
-	pace->started_us = env->ops->now_us(env);
-	pace->written = 0;
+	pace->reckoned_us = env->ops->now_us(env);
+	pace->ahead = 0;
 	return LSM_OK;
 }
 
@@ -172,7 +177,7 @@ merge(LsmDb *db, const LsmCompaction *c, LsmOutput *output, LsmError *err)
 {
 	LsmIter *it = open_inputs(db, c);
 	LsmStatus status = LSM_OK;
-	Pace pace = {.started_us = db->env->ops->now_us(db->env)};
+	Pace pace = {.reckoned_us = db->env->ops->now_us(db->env)};
 	uint64_t entries;
 	uint32_t n = 0;
 	LsmDrop drop;
