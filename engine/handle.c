@@ -54,9 +54,7 @@ lsm_detach(LsmDb *db)
 	if (db == NULL)
 		return;
 	lsm_unpin_all(db);
-	/* what this process still meant to remove, somebody else has to find */
-	if (db->ngarbage > 0)
-		lsm_sweep_ask(db->shared);
+	lsm_garbage_leave(db);
 	lsm_job_abandon(db);
 	lsm_manifest_close(&db->manifest);
 	lsm_follow_free(&db->follow);

@@ -260,6 +260,14 @@ lsm_collect(LsmDb *db)
 	db->ngarbage = left;
 }
 
+void
+lsm_garbage_leave(LsmDb *db)
+{
+	if (db->ngarbage > 0)
+		lsm_sweep_ask(db->shared);
+	db->ngarbage = 0;
+}
+
 /* ---- sweeping ---- */
 
 typedef struct Listed

@@ -27,6 +27,8 @@ extern LsmStatus lsm_refresh(LsmDb *db, LsmError *err);
 /* Removes files that no reader can need any more; `number` of `kind` left the set with the current epoch. */
 extern void lsm_garbage_add(LsmDb *db, LsmFileKind kind, uint64_t number);
 extern void lsm_collect(LsmDb *db);
+/* What this handle has yet to remove is left to sweeps: who was only asked for some work may not come back to it for days. */
+extern void lsm_garbage_leave(LsmDb *db);
 /* There may be files that nobody remembers. */
 extern void lsm_sweep_ask(LsmShared *shared);
 /* With the role: removes the files that nothing names, if asked for, once nobody reads an older set or does a job that began before. */

@@ -210,6 +210,7 @@ lsm_compact_range(LsmDb *db, LsmSlice lower, LsmSlice upper, LsmError *err)
 		return status;
 	status = lsm_compact_range_with_role(db, lower, upper, LSM_JOB_WAIT, err);
 	lsm_role_give(db);
+	lsm_garbage_leave(db);
 	return status;
 }
 

@@ -238,6 +238,7 @@ lsm_flush(LsmDb *db, LsmError *err)
 		status = lsm_rotate_wait(db, &generation, err);
 	if (status == LSM_OK)
 		status = lsm_wait_flushed(db, generation, err);
+	lsm_garbage_leave(db);
 	return status;
 }
 
