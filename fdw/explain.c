@@ -20,6 +20,7 @@
 #include "nodes/nodeFuncs.h"
 #include "utils/ruleutils.h"
 
+#include "fdw/looks.h"
 #include "fdw/modify.h"
 #include "fdw/option.h"
 #include "fdw/plan.h"
@@ -72,7 +73,7 @@ docstore_explain_modify(ModifyTableState *mtstate, ResultRelInfo *rri, List *pri
 {
 	if (es->verbose && mtstate->operation == CMD_INSERT &&
 		((ModifyTable *) mtstate->ps.plan)->onConflictAction == ONCONFLICT_NONE)
-		ExplainPropertyInteger("Batch Size", NULL, docstore_batch_size(rri), es);
+		ExplainPropertyInteger("Batch Size", NULL, docstore_insert_looks(mtstate) ? 1 : docstore_batch_size(rri), es);
 }
 
 void

@@ -36,6 +36,7 @@
 #include "fdw/build.h"
 #include "fdw/collection.h"
 #include "fdw/copy.h"
+#include "fdw/looks.h"
 #include "fdw/row.h"
 #include "fdw/sight.h"
 #include "fdw/write.h"
@@ -386,7 +387,8 @@ docstore_batch_size(ResultRelInfo *rri)
 	DocTable *table = modify != NULL ? modify->table : doc_table_get(rri->ri_RelationDesc);
 	TriggerDesc *triggers = rri->ri_TrigDesc;
 
-	if ((modify != NULL && (modify->skip || modify->mtstate->mt_transition_capture != NULL)) ||
+	if ((modify != NULL && (modify->skip || modify->mtstate->mt_transition_capture != NULL ||
+							docstore_insert_looks(modify->mtstate))) ||
 		row_wanted(rri, CMD_INSERT) || (triggers != NULL && triggers->trig_insert_before_row))
 		return 1;
 	return table->batch_size;
