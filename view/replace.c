@@ -37,8 +37,6 @@
 #include "view/progress.h"
 #include "view/tree.h"
 
-#define LOCK_TIMEOUT "200ms"
-
 void
 view_new_storage(View *view)
 {
@@ -97,7 +95,7 @@ lock_tables(const char *name)
 void
 view_take_place_lock(const char *name)
 {
-	(void) set_config_option("lock_timeout", LOCK_TIMEOUT, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+	(void) set_config_option("lock_timeout", CppAsString2(VIEW_TAKE_PLACE_MS), PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
 	lock_tables(name);
 	view_lock(name, AccessExclusiveLock);
 }

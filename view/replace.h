@@ -21,8 +21,10 @@ extern void view_drop_index(const View *view);
 
 /* ---- the indexer ---- */
 
+#define VIEW_TAKE_PLACE_MS 200
+
 /*
- * Locks for view_take_place, tables before the view; gives up soon, with
+ * Locks for view_take_place, tables before the view; gives up after VIEW_TAKE_PLACE_MS, with
  * ERRCODE_LOCK_NOT_AVAILABLE: whoever waits for such a lock holds others up.
  */
 extern void view_take_place_lock(const char *name);

@@ -25,6 +25,7 @@
 #include "store/workers.h"
 #include "store/store.h"
 #include "view/progress.h"
+#include "view/replace.h"
 #include "view/table.h"
 #include "view/wait.h"
 
@@ -103,6 +104,25 @@ refuse_paused(const char *name, bool paused, const ViewProgress *progress)
 				 errdetail("%s", progress->reason)));
 }
 
+/*
+ * Does the indexer wait for us, and will it go on waiting?  What is to take the view's place waits for those who read
+ * it, this statement perhaps, no longer than VIEW_TAKE_PLACE_MS; who wants the view as it is waits for that to pass.
+ */
+static bool
+is_in_the_way(bool replaced, TimestampTz *since)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (!docstore_worker_waits_for_me(DOCSTORE_INDEXER))
+	{
+		*since = 0;
+		return false;
+	}
+	if (*since == 0)
+		*since = now;
+	return replaced || TimestampDifferenceExceeds(*since, now, 2 * VIEW_TAKE_PLACE_MS);
+}
+
 void
 view_wait(const char *name, TimestampTz until, bool replaced)
 {
@@ -111,6 +131,7 @@ view_wait(const char *name, TimestampTz until, bool replaced)
 	MemoryContext context = CurrentMemoryContext;
 	ViewProgress progress;
 	ViewProgress next = {0};
+	TimestampTz in_the_way = 0; /* since then */
 	int poll_ms = POLL_MIN_MS;
 
 	refuse_own(view_get(name, NoLock));
@@ -153,7 +174,7 @@ view_wait(const char *name, TimestampTz until, bool replaced)
 					 : replacement != NULL ? errdetail("Its new definition is being built; %lld documents are done.", (long long) next.documents)
 										   : errdetail("It is at position %llu, waited was for %llu.", (unsigned long long) progress.position, (unsigned long long) target)));
 		MemoryContextSwitchTo(temp);
-		if (poll_ms == POLL_MAX_MS && docstore_worker_waits_for_me(DOCSTORE_INDEXER))
+		if (poll_ms == POLL_MAX_MS && is_in_the_way(replaced, &in_the_way))
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_TRANSACTION_STATE),
 					 errmsg("cannot wait for docstore view \"%s\" in a transaction for whose locks the indexer waits", name),
