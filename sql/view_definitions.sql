@@ -164,3 +164,11 @@ DROP SCHEMA elsewhere CASCADE;
 DROP AGGREGATE glue(text);
 DROP FUNCTION made, fickle, steady, firm, add_fickle;
 DROP DOMAIN dicey;
+
+-- A definition that does not fit into its row of the catalog.
+SELECT docstore.create_collection('beans');
+INSERT INTO beans VALUES ('b/1', '{}');
+SELECT docstore.create_view('wordy', format('SELECT %L AS words FROM docs', (SELECT string_agg(md5(i::text), '') FROM generate_series(1, 1000) AS i)), '{beans}');
+SELECT docstore.wait_for_view('wordy');
+SELECT id, length(words) FROM wordy;
+SELECT docstore.drop_collection('beans', cascade => true);

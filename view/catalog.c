@@ -12,6 +12,7 @@
 #include "view/catalog.h"
 
 #include "access/genam.h"
+#include "access/heaptoast.h"
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
@@ -289,7 +290,7 @@ view_copy(const View *view)
 	return copy;
 }
 
-/* The catalog's row (a copy), or NULL. */
+/* The catalog's row (a copy, complete: its caller may have no snapshot with which to fetch the rest), or NULL. */
 static HeapTuple
 find_tuple(Relation catalog, const char *name, bool replacing)
 {
@@ -302,7 +303,7 @@ find_tuple(Relation catalog, const char *name, bool replacing)
 	scan = systable_beginscan(catalog, index_oid, true, NULL, 2, key);
 	tuple = systable_getnext(scan);
 	if (HeapTupleIsValid(tuple))
-		tuple = heap_copytuple(tuple);
+		tuple = HeapTupleHasExternal(tuple) ? toast_flatten_tuple(tuple, RelationGetDescr(catalog)) : heap_copytuple(tuple);
 	systable_endscan(scan);
 	return tuple;
 }
