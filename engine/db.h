@@ -237,7 +237,8 @@ extern LsmStatus lsm_compact_range(LsmDb *db, LsmSlice lower, LsmSlice upper, Ls
 /*
  * Stamped stores: gives back the space of [lower, upper), every key of which is dead (LsmTxnOps.dead says so, and to
  * flushes and compactions, too).  Files that hold nothing else go without being read; the others are written afresh
- * without it.  *bytes (may be NULL): of the files that went.
+ * without it.  *bytes (may be NULL): of the files that went.  LSM_BUSY if somebody else works on a range: to be tried
+ * again later.
  */
 extern LsmStatus lsm_drop_range(LsmDb *db, LsmSlice lower, LsmSlice upper, uint64_t *bytes, LsmError *err);
 /* For the compactor's loop: rotate the memtable if journal positions behind `position` are only in it (WAL distance, age). */
@@ -245,6 +246,7 @@ extern LsmStatus lsm_rotate_if_older(LsmDb *db, uint64_t position, LsmError *err
 /*
  * Settles what holds ids of transactions below oldest_xid, before their outcomes can no longer be looked up: flushes
  * such memtables, rewrites such files.  *rewritten (may be NULL) counts files.  An id still running keeps its version.
+ * LSM_BUSY as lsm_drop_range.
  */
 extern LsmStatus lsm_settle(LsmDb *db, uint64_t oldest_xid, uint64_t *rewritten, LsmError *err);
 /* Bytes a second that compactions may write; 0: no limit.  Kept in shared memory. */

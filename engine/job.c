@@ -267,6 +267,18 @@ lsm_job_reserve(LsmDb *db, LsmSlice lower, LsmSlice upper, LsmPatience patience,
 	return claim_with_role(db, &claim, true, patience, NULL, reserved, &current, err);
 }
 
+bool
+lsm_job_reserved(LsmDb *db)
+{
+	LsmJob *job = &db->shared->jobs[LSM_MAX_JOBS];
+	bool reserved;
+
+	lsm_lock(db->env, LSM_LOCK_STATE, LSM_SHARED);
+	reserved = job->owner != 0 && job->owner != db->handle + 1 && job->reserved;
+	lsm_unlock(db->env, LSM_LOCK_STATE);
+	return reserved;
+}
+
 /* Those who found everything claimed look again. */
 static void
 wake(LsmDb *db)

@@ -47,6 +47,8 @@ extern void lsm_job_end(LsmDb *db);
 
 /* With the role, until it is given back: nobody else merges anything of [lower, upper), upper.len = 0: no end. */
 extern LsmStatus lsm_job_reserve(LsmDb *db, LsmSlice lower, LsmSlice upper, LsmPatience patience, bool *reserved, LsmError *err);
+/* Does somebody else keep a range to itself? */
+extern bool lsm_job_reserved(LsmDb *db);
 /* For work.c: the role is given back. */
 extern void lsm_job_unreserve(LsmDb *db);
 

@@ -205,7 +205,7 @@ lsm_compact_range(LsmDb *db, LsmSlice lower, LsmSlice upper, LsmError *err)
 	LsmStatus status = lsm_flush(db, err);
 
 	if (status == LSM_OK)
-		status = lsm_role_wait(db, err);
+		status = lsm_role_wait(db, LSM_JOB_WAIT, err);
 	if (status != LSM_OK)
 		return status;
 	status = lsm_compact_range_with_role(db, lower, upper, LSM_JOB_WAIT, err);
@@ -215,6 +215,20 @@ lsm_compact_range(LsmDb *db, LsmSlice lower, LsmSlice upper, LsmError *err)
 }
 
 /* ---- a range of which all is dead ---- */
+
+/*
+ * Who gives back space and settles ids in the background has more to do than to wait for somebody else's range, which
+ * may be all of the store; and shall not flush for it again and again.
+ */
+static LsmStatus
+not_behind_others(LsmDb *db, LsmError *err)
+{
+	LsmStatus status = lsm_ready(db, err);
+
+	if (status == LSM_OK && lsm_job_reserved(db))
+		status = lsm_fail(err, LSM_BUSY, 0, NULL, 0, "another compaction is in the way");
+	return status;
+}
 
 /* Takes the files that lie within the range out of the set. */
 static LsmStatus
@@ -281,9 +295,11 @@ lsm_drop_range(LsmDb *db, LsmSlice lower, LsmSlice upper, uint64_t *bytes, LsmEr
 	LsmStatus status;
 
 	assert(lsm_stamped(db) && db->txn->dead != NULL);
-	status = lsm_flush(db, err);
+	status = not_behind_others(db, err);
 	if (status == LSM_OK)
-		status = lsm_role_wait(db, err);
+		status = lsm_flush(db, err);
+	if (status == LSM_OK)
+		status = lsm_role_wait(db, LSM_JOB_TRY, err);
 	if (status != LSM_OK)
 		return status;
 	status = drop_range_with_role(db, lower, upper, &dropped, err);
@@ -310,7 +326,7 @@ lsm_settle(LsmDb *db, uint64_t oldest_xid, uint64_t *rewritten, LsmError *err)
 	uint64_t generation = 0;
 	uint64_t count = 0;
 	Range all = {db, {"", 0}, {"", 0}, LSM_JOB_WAIT};
-	LsmStatus status = lsm_ready(db, err);
+	LsmStatus status = not_behind_others(db, err);
 
 	if (status != LSM_OK)
 		return status;
@@ -332,7 +348,7 @@ lsm_settle(LsmDb *db, uint64_t oldest_xid, uint64_t *rewritten, LsmError *err)
 			status = lsm_wait_flushed(db, generation, err);
 	}
 	if (status == LSM_OK)
-		status = lsm_role_wait(db, err);
+		status = lsm_role_wait(db, LSM_JOB_TRY, err);
 	if (status != LSM_OK)
 		return status;
 	status = reserve(&all, err);

@@ -35,7 +35,7 @@ lsm_role_give(LsmDb *db)
 }
 
 LsmStatus
-lsm_role_wait(LsmDb *db, LsmError *err)
+lsm_role_wait(LsmDb *db, LsmPatience patience, LsmError *err)
 {
 	LsmEnv *env = db->env;
 
@@ -44,6 +44,8 @@ lsm_role_wait(LsmDb *db, LsmError *err)
 		LsmStatus status = LSM_OK;
 		bool mine;
 
+		if (patience == LSM_JOB_TRY && lsm_job_reserved(db))
+			return lsm_fail(err, LSM_BUSY, 0, NULL, 0, "another compaction is in the way");
 		env->ops->wait_prepare(env, LSM_WAIT_ROOM);
 		mine = lsm_role_try(db);
 		if (!mine)

@@ -11,8 +11,8 @@
 #include "engine/job.h"
 
 extern bool lsm_role_try(LsmDb *db);
-/* Waits in steps; LSM_INTERRUPTED when asked to stop. */
-extern LsmStatus lsm_role_wait(LsmDb *db, LsmError *err);
+/* Waits in steps; LSM_INTERRUPTED when asked to stop, with LSM_JOB_TRY LSM_BUSY if somebody works on a range. */
+extern LsmStatus lsm_role_wait(LsmDb *db, LsmPatience patience, LsmError *err);
 /* Gives the role back if this handle has it, and what it reserved with it. */
 extern void lsm_role_give(LsmDb *db);
 

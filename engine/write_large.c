@@ -105,7 +105,7 @@ lsm_write_large(LsmDb *db, LsmBatch *batch, uint64_t *first_seq, LsmError *err)
 	LsmStatus status;
 
 	lsm_unpin_all(db); /* our own scans reposition */
-	status = lsm_role_wait(db, err);
+	status = lsm_role_wait(db, LSM_JOB_WAIT, err);
 	if (status != LSM_OK)
 		return status;
 	for (;;)

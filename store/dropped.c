@@ -147,12 +147,11 @@ void
 docstore_finish_drops(void)
 {
 	LsmDb *db = docstore_db();
+	LsmStatus status;
 	LsmError err;
 
 	if (ndrops == 0)
 		return;
-	/* What is still in memtables goes with them. */
-	docstore_check(lsm_flush(db, &err), &err);
 	for (int i = 0; i < ndrops; i++)
 	{
 		char lower[DOCSTORE_KEY_PREFIX];
@@ -162,8 +161,10 @@ docstore_finish_drops(void)
 		{
 			CHECK_FOR_INTERRUPTS();
 			range_of(&drops[i], *kind, lower, upper);
-			docstore_check(lsm_drop_range(db, lsm_slice(lower, sizeof(lower)), lsm_slice(upper, sizeof(upper)), NULL, &err),
-						   &err);
+			status = lsm_drop_range(db, lsm_slice(lower, sizeof(lower)), lsm_slice(upper, sizeof(upper)), NULL, &err);
+			if (status == LSM_BUSY)
+				return;
+			docstore_check(status, &err);
 		}
 		/* before the record goes: it is what keeps the oid from being used again (template.c) */
 		drops[i].done = true;

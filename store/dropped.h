@@ -16,7 +16,7 @@ extern bool docstore_is_dropped(LsmSlice user_key);
  * Returns how many there are; each is then removed by docstore_finish_drops.
  */
 extern int docstore_find_drops(void);
-/* Compacts the ranges of the remembered drops away, then the records themselves.  Throws. */
+/* Compacts the ranges of the remembered drops away, then the records themselves; the rest another time if somebody else works on a range.  Throws. */
 extern void docstore_finish_drops(void);
 
 #endif

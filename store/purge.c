@@ -185,13 +185,18 @@ docstore_finish_purges(void)
 		char end[DOCSTORE_KEY_PREFIX + sizeof(uint64)];
 		uint64 number = pg_hton64(purges[i].position + 1);
 		uint64 bytes;
+		LsmStatus status;
 		LsmError err;
 
 		CHECK_FOR_INTERRUPTS();
 		memcpy(end, purges[i].prefix, DOCSTORE_KEY_PREFIX);
 		memcpy(end + DOCSTORE_KEY_PREFIX, &number, sizeof(number));
 		docstore_check(lsm_range_table_bytes(db, lower, lsm_slice(end, sizeof(end)), &bytes, &err), &err);
-		if (bytes >= PURGE_BYTES)
-			docstore_check(lsm_drop_range(db, lower, lsm_slice(end, sizeof(end)), NULL, &err), &err);
+		if (bytes < PURGE_BYTES)
+			continue;
+		status = lsm_drop_range(db, lower, lsm_slice(end, sizeof(end)), NULL, &err);
+		if (status == LSM_BUSY)
+			return;
+		docstore_check(status, &err);
 	}
 }

@@ -212,6 +212,7 @@ watch_ids(void *arg)
 	TimestampTz now = GetCurrentTimestamp();
 	uint64 settled = docstore_slot_xid();
 	uint64 horizon = docstore_horizon();
+	LsmStatus status;
 	LsmError err;
 
 	if (horizon <= settled)
@@ -219,7 +220,10 @@ watch_ids(void *arg)
 	if (horizon - settled < SETTLE_IDS &&
 		(docstore_flush_delay_ms == 0 || !TimestampDifferenceExceeds(watch.settled_at, now, SETTLE_MS)))
 		return false;
-	docstore_check(lsm_settle(docstore_attach(), horizon, NULL, &err), &err);
+	status = lsm_settle(docstore_attach(), horizon, NULL, &err);
+	if (status == LSM_BUSY)
+		return false; /* later: memtables must move on meanwhile */
+	docstore_check(status, &err);
 	docstore_slot_advance_xid(horizon);
 	watch.settled_at = now;
 	return false;

@@ -4,11 +4,12 @@
  * Invariants: afterwards nothing of the range is left in any file, everything else is
  * there; files that lie within the range are not read; of its neighbours no more
  * is written than what shared a file with it; nothing is left to do; an empty range
- * changes nothing.  Compared with what was written.
+ * changes nothing; behind somebody else's range it does not wait.  Compared with what was written.
  */
 #include "engine/env_sim.h"
 #include "engine/handle.h"
 #include "engine/test/test.h"
+#include "engine/work.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -271,6 +272,41 @@ test_spread(void)
 	stop_store();
 }
 
+/* Somebody else works on a range: whoever has other things to do is not kept waiting, and flushes nothing for it. */
+static void
+test_behind_another(void)
+{
+	LsmAttach attach = {.env = env, .journal = &journal, .txn = &txn_ops, .handle = 1};
+	LsmStats before;
+	LsmStats after;
+	bool reserved;
+	LsmDb *other;
+	LsmError err;
+
+	start_store();
+	fill("ab");
+	put('b', 1);
+	attach.shared = db->shared;
+	MUST(lsm_attach(&attach, &other, &err), &err);
+	CHECK(lsm_role_try(other));
+	MUST(lsm_job_reserve(other, lsm_slice("c", 1), lsm_slice("d", 1), LSM_JOB_TRY, &reserved, &err), &err);
+	CHECK(reserved);
+	MUST(lsm_stats(db, &before, &err), &err);
+	dead_letter = 'b';
+	CHECK(lsm_drop_range(db, lsm_slice("b", 1), lsm_slice("c", 1), NULL, &err) == LSM_BUSY);
+	CHECK(lsm_settle(db, 1, NULL, &err) == LSM_BUSY);
+	MUST(lsm_stats(db, &after, &err), &err);
+	CHECK(after.flushes == before.flushes && after.memtables_waiting == before.memtables_waiting);
+
+	lsm_role_give(other);
+	MUST(lsm_settle(db, 1, NULL, &err), &err);
+	MUST(lsm_drop_range(db, lsm_slice("b", 1), lsm_slice("c", 1), NULL, &err), &err);
+	dead_letter = '\0';
+	CHECK(count_entries() == KEYS && all_there('a'));
+	lsm_detach(other);
+	stop_store();
+}
+
 int
 main(void)
 {
@@ -290,6 +326,9 @@ main(void)
 	lsm_env_sim_free(env);
 	MUST(lsm_env_sim_new(2, &env), &err);
 	test_spread();
+	lsm_env_sim_free(env);
+	MUST(lsm_env_sim_new(3, &env), &err);
+	test_behind_another();
 	lsm_env_sim_free(env);
 	return test_done();
 }
