@@ -19,8 +19,13 @@
 #include "engine/throttle.h"
 #include "engine/work.h"
 
+#define LOOK_ENTRIES 256
+#define LOOK_BYTES (1 << 20) /* read, whichever comes first */
+
 typedef struct Pace
 {
+	int entries;              /* since the last look around */
+	size_t bytes;             /* likewise */
 	double ahead;             /* bytes that are written before their time; negative: it is behind its rate */
 	uint64_t reckoned_us;     /* when that was so */
 	uint64_t last_bytes;      /* output.bytes when last asked */
@@ -113,9 +118,9 @@ keep_rate(LsmDb *db, Pace *pace, uint64_t bytes, LsmError *err)
 	return LSM_OK;
 }
 
-/* Between two entries. */
+/* Between two entries; the next one has so many bytes. */
 static LsmStatus
-look_around(LsmDb *db, Pace *pace, uint32_t n, const LsmOutput *output, LsmError *err)
+look_around(LsmDb *db, Pace *pace, size_t bytes, const LsmOutput *output, LsmError *err)
 {
 	LsmShared *shared = db->shared;
 	bool advanced;
@@ -144,8 +149,11 @@ look_around(LsmDb *db, Pace *pace, uint32_t n, const LsmOutput *output, LsmError
 			pace->flush_failed_us = status == LSM_OK ? 0 : now;
 		}
 	}
-	if ((n & 255) != 0)
+	pace->bytes += bytes;
+	if (++pace->entries < LOOK_ENTRIES && pace->bytes < LOOK_BYTES)
 		return LSM_OK;
+	pace->entries = 0;
+	pace->bytes = 0;
 	if (lsm_stopping(db))
 		return lsm_fail(err, LSM_INTERRUPTED, 0, NULL, 0, "compaction was interrupted");
 	/* the journal, and whoever copies the store, wait for it; what goes wrong shows when this compaction is installed */
@@ -190,8 +198,8 @@ merge(LsmDb *db, const LsmCompaction *c, LsmOutput *output, LsmError *err)
 	{
 		LsmVerdict verdict;
 
-		status = look_around(db, &pace, ++n, output, err);
-		if ((n & 1023) == 0 && entries != 0)
+		status = look_around(db, &pace, it->key.len + it->value.len, output, err);
+		if ((++n & 1023) == 0 && entries != 0)
 			lsm_throttle_merge_is_at(db, (double) n / (double) entries);
 		if (status == LSM_OK)
 			status = lsm_drop_ask(&drop, it->key, it->value, &verdict, err);

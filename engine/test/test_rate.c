@@ -3,6 +3,7 @@
  *
  * Invariants: what is written in all keeps the rate; merges that run at the same time have equal parts of it; when
  * another begins or ends, or the rate is set anew, that counts from then on, and not for what was written before.
+ * However large the values, a merge asks after every megabyte whether it is to stop.
  */
 #include "engine/test/sim_store.h"
 
@@ -85,6 +86,48 @@ merge_takes(void (*what)(void), double after, uint64_t *bytes)
 	return (double) since_us / 1e6;
 }
 
+/* should_stop */
+static bool
+count_looks(void *arg)
+{
+	++*(int *) arg;
+	return false;
+}
+
+/* So few values that a merge of small ones would not look around once. */
+static void
+test_large_values(void)
+{
+	static char value[700000];
+	LsmOptions options;
+	char key[16];
+	int looks = 0;
+	LsmError err;
+	bool did;
+
+	lsm_options_init(&options);
+	options.table.compression = options.level0_compression = LSM_COMPRESS_NONE;
+	options.level0_compact = 2;
+	open_sim(&options);
+	for (int round = 0; round < 2; round++)
+	{
+		for (int i = 0; i < 10; i++)
+		{
+			LsmBatch batch = {0};
+
+			CHECK(lsm_batch_put(&batch, key_of(key, i), lsm_slice(value, sizeof(value))));
+			MUST(lsm_write(db, &batch, false, NULL, &err), &err);
+			lsm_batch_free(&batch);
+		}
+		MUST(lsm_flush(db, &err), &err);
+	}
+	db->should_stop = count_looks;
+	db->stop_arg = &looks;
+	MUST(lsm_work(db, &did, &err), &err);
+	CHECK(did && looks >= 7);
+	close_sim();
+}
+
 static bool
 near(double took, double due)
 {
@@ -106,5 +149,6 @@ main(void)
 	CHECK(near(merge_takes(another_begins, alone / 2, &bytes), alone * 1.5));
 	CHECK(near(merge_takes(another_ends, alone, &bytes), alone * 1.5));
 	CHECK(near(merge_takes(twice_the_rate, alone / 2, &bytes), alone * 0.75));
+	test_large_values();
 	return test_done();
 }
