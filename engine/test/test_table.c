@@ -155,7 +155,6 @@ check_gets(LsmTable *table)
 	lsm_buf_free(&target);
 }
 
-/* Offsets grow with the keys, from the file's beginning to its end. */
 /* What is not wanted may be left out; never what is, nor what hides it. */
 static void
 check_wanted(LsmTable *table)
@@ -217,6 +216,7 @@ check_wanted(LsmTable *table)
 	lsm_iter_close(it);
 }
 
+/* Offsets grow with the keys, from the file's beginning to its end. */
 static void
 check_offsets(LsmTable *table)
 {
