@@ -303,7 +303,12 @@ typedef struct LsmMemtables
 } LsmMemtables;
 extern LsmStatus lsm_memtables(LsmDb *db, LsmMemtables *state, LsmError *err);
 
-/* Reads every live file whole and reports each damage; LSM_OK also when damage was reported. */
-extern LsmStatus lsm_verify(LsmDb *db, LsmDamage damage, void *arg, uint64_t *files, uint64_t *entries, LsmError *err);
+/*
+ * Reads every live file whole and reports each damage; LSM_OK also when damage was reported.  progress (may be NULL, as damage)
+ * is told after each file how many of all bytes are read.
+ */
+typedef void (*LsmProgress)(void *arg, uint64_t done, uint64_t total);
+extern LsmStatus lsm_verify(LsmDb *db, LsmDamage damage, LsmProgress progress, void *arg, uint64_t *files, uint64_t *entries,
+							LsmError *err);
 
 #endif

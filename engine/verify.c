@@ -114,22 +114,32 @@ verify_file(Verify *v, LsmFileMeta *file, uint64_t *entries, LsmError *err)
 	return status;
 }
 
-/* Numbers of all live files. */
+typedef struct Live
+{
+	uint64_t number;
+	uint64_t size;
+} Live;
+
+/* All live files, and their bytes. */
 static LsmStatus
-list_live(LsmDb *db, uint64_t **numbers, int *n, LsmError *err)
+list_live(LsmDb *db, Live **live, int *n, uint64_t *bytes, LsmError *err)
 {
 	int total = 0;
 
 	for (int level = 0; level < LSM_NUM_LEVELS; level++)
 		total += db->follow.files->levels[level].n;
-	*numbers = malloc(((size_t) total + 1) * sizeof(**numbers));
-	if (*numbers == NULL)
+	*live = malloc(((size_t) total + 1) * sizeof(**live));
+	if (*live == NULL)
 		return lsm_no_memory(err);
 	*n = 0;
+	*bytes = 0;
 	for (int level = 0; level < LSM_NUM_LEVELS; level++)
 	{
-		for (int i = 0; i < db->follow.files->levels[level].n; i++)
-			(*numbers)[(*n)++] = db->follow.files->levels[level].files[i]->number;
+		const LsmLevel *l = &db->follow.files->levels[level];
+
+		for (int i = 0; i < l->n; i++)
+			(*live)[(*n)++] = (Live){l->files[i]->number, l->files[i]->size};
+		*bytes += l->bytes;
 	}
 	return LSM_OK;
 }
@@ -158,10 +168,12 @@ verify_manifest(Verify *v, LsmError *err)
 }
 
 LsmStatus
-lsm_verify(LsmDb *db, LsmDamage damage, void *arg, uint64_t *files, uint64_t *entries, LsmError *err)
+lsm_verify(LsmDb *db, LsmDamage damage, LsmProgress progress, void *arg, uint64_t *files, uint64_t *entries, LsmError *err)
 {
 	Verify v = {.db = db, .damage = damage, .arg = arg};
-	uint64_t *numbers = NULL;
+	Live *live = NULL;
+	uint64_t total = 0;
+	uint64_t done = 0;
 	uint64_t nfiles = 0;
 	uint64_t nentries = 0;
 	LsmError local;
@@ -175,8 +187,10 @@ lsm_verify(LsmDb *db, LsmDamage damage, void *arg, uint64_t *files, uint64_t *en
 		status = lsm_enter(db, err);
 	if (status != LSM_OK)
 		return status;
-	status = list_live(db, &numbers, &n, err);
+	status = list_live(db, &live, &n, &total, err);
 	lsm_leave(db);
+	if (status == LSM_OK && progress != NULL)
+		progress(arg, 0, total);
 	for (int i = 0; i < n && status == LSM_OK; i++)
 	{
 		LsmFileMeta *file;
@@ -189,19 +203,23 @@ lsm_verify(LsmDb *db, LsmDamage damage, void *arg, uint64_t *files, uint64_t *en
 		status = lsm_enter(db, err);
 		if (status != LSM_OK)
 			break;
-		file = find_live(db, numbers[i]);
+		file = find_live(db, live[i].number);
 		if (file != NULL)
 			lsm_file_ref(file);
 		lsm_leave(db);
-		if (file == NULL)
-			continue;
-		v.number = numbers[i];
-		v.gone = false;
-		status = verify_file(&v, file, &nentries, err);
-		nfiles += !v.gone;
-		lsm_file_unref(file);
+		if (file != NULL)
+		{
+			v.number = live[i].number;
+			v.gone = false;
+			status = verify_file(&v, file, &nentries, err);
+			nfiles += !v.gone;
+			lsm_file_unref(file);
+		}
+		done += live[i].size;
+		if (status == LSM_OK && progress != NULL)
+			progress(arg, done, total);
 	}
-	free(numbers);
+	free(live);
 	if (files != NULL)
 		*files = nfiles;
 	if (entries != NULL)

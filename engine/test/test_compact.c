@@ -93,7 +93,7 @@ count_entries(void)
 	uint64_t entries;
 	LsmError err;
 
-	MUST(lsm_verify(db, NULL, NULL, &files, &entries, &err), &err);
+	MUST(lsm_verify(db, NULL, NULL, NULL, &files, &entries, &err), &err);
 	return entries;
 }
 

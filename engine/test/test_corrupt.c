@@ -217,7 +217,7 @@ look(const Store *store, LsmEnv *env)
 	scans = scan_all(store, db, store->states[s], true);
 	scans = scan_all(store, db, store->states[s], false) && scans;
 	memset(&err, 0, sizeof(err));
-	status = lsm_verify(db, count_damage, &damages, &files, &entries, &err);
+	status = lsm_verify(db, count_damage, NULL, &damages, &files, &entries, &err);
 	if (status != LSM_OK)
 		check_error(status, "verify");
 	if ((failed > 0 || !scans) && damages == 0 && status == LSM_OK)

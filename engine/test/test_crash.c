@@ -218,7 +218,7 @@ recover_and_check(Script *script, LsmEnv *env, bool write_too)
 		coverage.lost++;
 	if (batches > script->durable)
 		coverage.kept++;
-	must(script, lsm_verify(db, report_damage, script, &files, &entries, &err), "verify");
+	must(script, lsm_verify(db, report_damage, NULL, script, &files, &entries, &err), "verify");
 	check_leftovers(script, env, db);
 	if (write_too)
 	{

@@ -192,6 +192,25 @@ check_model(LsmDb *db, const uint32_t *model, int n)
 	lsm_buf_free(&got);
 }
 
+typedef struct Told
+{
+	uint64_t times, done, total;
+	bool ordered;
+} Told;
+
+static void
+follow_progress(void *arg, uint64_t done, uint64_t total)
+{
+	Told *told = arg;
+
+	if (told->times++ == 0)
+		told->ordered = done == 0;
+	else
+		told->ordered &= done > told->done && total == told->total;
+	told->done = done;
+	told->total = total;
+}
+
 /* Random batches against an array, over flushes, compactions and reopenings. */
 static void
 test_random_writes(uint64_t seed)
@@ -207,6 +226,7 @@ test_random_writes(uint64_t seed)
 	uint64_t files;
 	uint64_t entries;
 	uint64_t last = 0;
+	Told told = {0};
 	LsmError err;
 	LsmDb *db;
 
@@ -256,8 +276,14 @@ test_random_writes(uint64_t seed)
 	CHECK(stats.levels[1].files + stats.levels[2].files > 0);
 	MUST(lsm_compact_range(db, text(""), text(""), &err), &err);
 	check_model(db, model, KEYS);
-	MUST(lsm_verify(db, NULL, NULL, &files, &entries, &err), &err);
+	MUST(lsm_verify(db, NULL, follow_progress, &told, &files, &entries, &err), &err);
 	CHECK(files > 0);
+	/* it is told how far that is, from nothing to all, after each file */
+	CHECK(told.times == files + 1 && told.ordered && told.done == told.total);
+	MUST(lsm_stats(db, &stats, &err), &err);
+	for (int level = 0; level < LSM_NUM_LEVELS; level++)
+		told.total -= stats.levels[level].bytes;
+	CHECK(told.total == 0);
 	{
 		uint64_t live = 0;
 

@@ -247,7 +247,7 @@ start_again(Script *script, LsmEnv *env, const char *how)
 
 	must(script, lsm_open(env, &script->options, &db, &err), how);
 	read_and_check(script, db, false, how);
-	must(script, lsm_verify(db, report_damage, script, &files, &entries, &err), "verify");
+	must(script, lsm_verify(db, report_damage, NULL, script, &files, &entries, &err), "verify");
 	memcpy(state, script->found, script->keys.count * sizeof(Cell));
 	for (i = 0; i < 10; i++)
 	{

@@ -137,7 +137,7 @@ is_whole(void)
 	uint64_t entries;
 	LsmError err;
 
-	MUST(lsm_verify(db, report_damage, &damages, &files, &entries, &err), &err);
+	MUST(lsm_verify(db, report_damage, NULL, &damages, &files, &entries, &err), &err);
 	return damages == 0;
 }
 

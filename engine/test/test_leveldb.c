@@ -317,7 +317,7 @@ ours_expect(Ours *ours, const Keys *keys, const Cell *state, const char *what)
 		model_explain(keys, state, found, message, sizeof(message));
 		fail(what, message);
 	}
-	MUST(lsm_verify(ours->db, report_damage, (void *) what, &files, &entries, &err), &err);
+	MUST(lsm_verify(ours->db, report_damage, NULL, (void *) what, &files, &entries, &err), &err);
 	free(found);
 	CHECK(true);
 }

@@ -402,7 +402,7 @@ check_everything(Run *run)
 			fail(run, message);
 		}
 	}
-	must(run, lsm_verify(run->db, report_damage, run, &files, &entries, &err), "verify");
+	must(run, lsm_verify(run->db, report_damage, NULL, run, &files, &entries, &err), "verify");
 	free(found);
 }
 

@@ -135,7 +135,7 @@ count_entries(void)
 	LsmError err;
 
 	MUST(lsm_flush(db, &err), &err);
-	MUST(lsm_verify(db, NULL, NULL, &files, &entries, &err), &err);
+	MUST(lsm_verify(db, NULL, NULL, NULL, &files, &entries, &err), &err);
 	return entries;
 }
 

@@ -610,7 +610,7 @@ test_random_transactions(int steps)
 			MUST(lsm_work(db, &did, &err), &err);
 	}
 	CHECK(count_spills() == 0);
-	MUST(lsm_verify(db, NULL, NULL, &files, &entries, &err), &err);
+	MUST(lsm_verify(db, NULL, NULL, NULL, &files, &entries, &err), &err);
 	{
 		uint64_t live = 0;
 

@@ -396,7 +396,7 @@ look(void)
 	MUST(lsm_open(env, &options, &db, &err), &err);
 	for (int i = 0; i < WRITERS; i++)
 		alive += check_writer(db, i);
-	MUST(lsm_verify(db, report_damage, &damages, &files, &entries, &err), &err);
+	MUST(lsm_verify(db, report_damage, NULL, &damages, &files, &entries, &err), &err);
 	CHECK(damages == 0);
 	CHECK(atomic_load(&board->bad) == 0);
 	check_space(db, alive);
