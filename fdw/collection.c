@@ -621,6 +621,12 @@ docstore_lock_foreign_tables(const char *option, const char *name, Oid owner, bo
 		if (!cascade && table_owner != owner && !has_privs_of_role(table_owner, owner))
 			continue;
 		LockRelationOid(relid, AccessExclusiveLock);
+		if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid)))
+		{
+			/* Somebody else has dropped it meanwhile. */
+			UnlockRelationOid(relid, AccessExclusiveLock);
+			continue;
+		}
 		if (!cascade && !docstore_owns_relation(relid, GetUserId()))
 			ereport(ERROR,
 					(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
