@@ -21,6 +21,21 @@ SELECT try('SELECT sku, sum(n)::bigint AS n, sum(qty * 2)::bigint AS qty FROM re
 SELECT try('SELECT sku, sum(n)::bigint AS n, (sum(qty) / 2)::bigint AS qty FROM results GROUP BY sku');
 SELECT try('SELECT sku, sum(n)::bigint AS n, sum(qty) FILTER (WHERE n > 1)::bigint AS qty FROM results GROUP BY sku');
 
+-- What is around an aggregate leaves its results as they are, and what is within it is done again.
+SELECT try('SELECT sku, sum(n)::bigint AS n, coalesce(max(qty), 0) AS qty FROM results GROUP BY sku');
+SELECT try('SELECT sku, sum(n)::bigint AS n, coalesce(sum(qty), 1)::bigint AS qty FROM results GROUP BY sku');
+SELECT try('SELECT sku, sum(n)::bigint AS n, sum(qty)::float8::bigint AS qty FROM results GROUP BY sku');
+SELECT try('SELECT sku, sum(n)::bigint AS n, sum(qty::int::bool::int) AS qty FROM results GROUP BY sku');
+SELECT try('SELECT sku, sum(part)::int::numeric AS part FROM results GROUP BY sku', 'SELECT doc->>''sku'' AS sku, 0.3 AS part FROM docs');
+SELECT try('SELECT sku, sum(part)::numeric(10,1) AS part FROM results GROUP BY sku', 'SELECT doc->>''sku'' AS sku, 0.33::numeric(10,2) AS part FROM docs');
+SELECT try('SELECT sku, max(substring(name from 2)) AS name FROM results GROUP BY sku', 'SELECT doc->>''sku'' AS sku, id AS name FROM docs');
+SELECT try('SELECT sku, substring(max(name) from 2) AS name FROM results GROUP BY sku', 'SELECT doc->>''sku'' AS sku, id AS name FROM docs');
+BEGIN;
+SELECT try('SELECT sku, coalesce(sum(n::numeric), 0)::bigint AS n, sum(coalesce(qty, 7)::int) AS qty, sum(part)::numeric(12,2) AS part, max(at::date)::timestamp AS at,
+	coalesce(bool_and(paid), true) AS paid FROM results GROUP BY sku',
+	'SELECT doc->>''sku'' AS sku, 1::bigint AS n, (doc->>''qty'')::bigint AS qty, 0.33::numeric(10,2) AS part, timestamp ''2024-02-03 04:05'' AS at, true AS paid FROM docs');
+ROLLBACK;
+
 -- The map's columns.
 SELECT try('SELECT sku, sum(n) AS n, sum(qty)::bigint AS qty FROM results GROUP BY sku');
 SELECT try('SELECT sku, sum(n)::bigint AS number, sum(qty)::bigint AS qty FROM results GROUP BY sku');
@@ -65,7 +80,7 @@ SELECT try('SELECT sku, sum(n) AS n FROM results GROUP BY sku', 'SELECT doc->>''
 ROLLBACK;
 
 -- And one that is right.
-SELECT try('SELECT sku, public.plus(n) AS n, coalesce(max(qty), 0) AS qty FROM results GROUP BY sku', key => 'sku DESC',
+SELECT try('SELECT sku, coalesce(public.plus(n), 0) AS n, max(qty) AS qty FROM results GROUP BY sku', key => 'sku DESC',
 	finalize => 'SELECT qty AS most, n, sku, qty::numeric / n > 5 AS many FROM results');
 SELECT docstore.wait_for_view('tried');
 SELECT * FROM tried ORDER BY sku DESC;

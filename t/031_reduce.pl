@@ -69,7 +69,7 @@ sub random_view
 	my %aggregates = (
 		cnt => [ '1::bigint', 'sum(cnt)::bigint' ], s => [ q{(doc->>'n')::numeric}, 'sum(s)' ], lo => [ q{doc->>'k'}, 'min(lo)' ],
 		hi => [ q{(doc->>'n')::float8}, 'max(hi)' ], al => [ q{doc ? 'k'}, 'bool_and(al)' ], an => [ q{doc ? 'n'}, 'bool_or(an)' ],
-		bits => [ q{(doc->>'n')::int}, 'bit_or(bits)' ], co => [ q{(doc->>'n')::bigint}, 'coalesce(max(co), -1)' ], e => [ 'etag', 'max(e)' ],
+		bits => [ q{(doc->>'n')::int}, 'bit_or(bits)' ], co => [ q{(doc->>'n')::bigint}, 'coalesce(sum(co), 0)::bigint' ], e => [ 'etag', 'max(e)' ],
 		# Sums that are changed by differences: nulls, decimals that come and go, what is no number.
 		s2 => [ q{((doc->>'n')::int % 7)::smallint}, 'sum(s2)::smallint' ], s4 => [ q{(doc->>'n')::int - 50}, 'sum(s4)::int' ],
 		dec => [ q{round(nullif((doc->>'n')::numeric, 50) / 7, (doc->>'n')::int / 9 % 5)}, 'sum(dec)' ],

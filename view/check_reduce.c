@@ -25,6 +25,7 @@
 #include "utils/lsyscache.h"
 #include "utils/ruleutils.h"
 
+#include "view/check_casts.h"
 #include "view/reduce_query.h"
 #include "view/source.h"
 
@@ -121,26 +122,15 @@ is_group(const Query *query, const TargetEntry *entry)
 	return entry->ressortgroupref != 0 && get_sortgroupref_clause_noerr(entry->ressortgroupref, query->groupClause) != NULL;
 }
 
-/* Through casts, and coalesce(x, a constant): they change nothing that was through them before. */
+/* Through casts, and coalesce(x, a constant). */
 static Node *
 strip(Node *node)
 {
-	for (;;)
-	{
-		if (IsA(node, RelabelType))
-			node = (Node *) ((RelabelType *) node)->arg;
-		else if (IsA(node, CoerceViaIO))
-			node = (Node *) ((CoerceViaIO *) node)->arg;
-		else if (IsA(node, CoerceToDomain))
-			node = (Node *) ((CoerceToDomain *) node)->arg;
-		else if (IsA(node, FuncExpr) && ((FuncExpr *) node)->funcformat != COERCE_EXPLICIT_CALL && ((FuncExpr *) node)->args != NIL)
-			node = linitial(((FuncExpr *) node)->args);
-		else if (IsA(node, CoalesceExpr) && list_length(((CoalesceExpr *) node)->args) == 2 &&
-				 !contain_var_clause(lsecond(((CoalesceExpr *) node)->args)))
-			node = linitial(((CoalesceExpr *) node)->args);
-		else
-			return node;
-	}
+	Node *argument;
+
+	while ((argument = view_cast_argument(node)) != NULL)
+		node = argument;
+	return node;
 }
 
 static const char *
@@ -159,6 +149,7 @@ check_aggregate(const ViewSource *source, const Query *query, const TargetEntry 
 	char *name = get_func_name(aggref->aggfnoid);
 	bool builtin = aggref->aggfnoid < FirstNormalObjectId;
 	bool good = !builtin;
+	Node *fault;
 	ListCell *lc;
 
 	for (int i = 0; i < lengthof(good_aggregates); i++)
@@ -182,6 +173,15 @@ check_aggregate(const ViewSource *source, const Query *query, const TargetEntry 
 				 errdetail("The reduce also runs over its own results, so each column must be reduced from itself."),
 				 errhint("Let the map return what is aggregated, and write %s(%s).", name, quote_identifier(entry->resname)),
 				 view_source_at(source, exprLocation((Node *) aggref))));
+	fault = view_cast_fault((Node *) entry->expr, name);
+	if (fault != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
+				 IsA(fault, CoalesceExpr) ? errmsg("column \"%s\" of a view's reduce replaces null by a value that counts", entry->resname)
+										  : errmsg("column \"%s\" of a view's reduce is cast to another value", entry->resname),
+				 errdetail("The reduce also runs over its own results, so a cast or coalesce must leave those as they are."),
+				 errhint("Do it in the map or in \"finalize\"."),
+				 view_source_at(source, exprLocation(fault))));
 	foreach (lc, pull_var_clause((Node *) aggref->aggfilter, 0))
 	{
 		Var *var = lfirst_node(Var, lc);
