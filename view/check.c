@@ -34,6 +34,7 @@
 #include "utils/typcache.h"
 
 #include "store/compat.h"
+#include "view/moment.h"
 #include "view/source.h"
 
 #define KEY_PREFIX "SELECT 1 ORDER BY "
@@ -326,30 +327,6 @@ refuse_relation(const ViewSource *source, Oid relid)
 			 view_source_at(source, wanted.location)));
 }
 
-/* Is it a literal like 'now' or 'today', which the parser has turned into a date or time of this moment? */
-static bool
-names_a_moment(const ViewSource *source, const Const *constant)
-{
-	static const char *const words[] = {"now", "today", "tomorrow", "yesterday"};
-	char literal[64];
-	size_t n = 0;
-
-	if (constant->location < 0 ||
-		(constant->consttype != DATEOID && constant->consttype != TIMEOID && constant->consttype != TIMETZOID &&
-		 constant->consttype != TIMESTAMPOID && constant->consttype != TIMESTAMPTZOID))
-		return false;
-	for (const char *p = source->text + constant->location; *p != '\0' && n < sizeof(literal) - 1; p++)
-		literal[n++] = (char) pg_tolower((unsigned char) *p);
-	literal[n] = '\0';
-	/* Up to the closing quote; a date has no other. */
-	if (literal[0] == '\'' && strchr(literal + 1, '\'') != NULL)
-		*strchr(literal + 1, '\'') = '\0';
-	for (int i = 0; i < lengthof(words); i++)
-		if (strstr(literal, words[i]) != NULL)
-			return true;
-	return false;
-}
-
 static bool
 check_node(Node *node, void *arg)
 {
@@ -381,7 +358,7 @@ check_node(Node *node, void *arg)
 				 errdetail("A row must depend on its document alone, so that it is the same whenever it is computed."),
 				 errhint("Store the value in the document, or compute it in the query that reads the rows."),
 				 view_source_at(source, exprLocation(node))));
-	if (IsA(node, Const) && names_a_moment(source, (Const *) node))
+	if (IsA(node, Const) && view_names_a_moment(source->raw, (Const *) node))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
 				 errmsg("a %s's %s cannot ask for the time or the user", whole(source), source->what),
