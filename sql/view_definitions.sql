@@ -159,6 +159,12 @@ SELECT * FROM elsewhere.wrong_name;
 SELECT * FROM elsewhere.nothing;
 IMPORT FOREIGN SCHEMA docstore LIMIT TO (rich) FROM SERVER docstore_views INTO elsewhere;
 SELECT count(*) FROM elsewhere.rich;
+CREATE SCHEMA views;
+CREATE SCHEMA collections;
+IMPORT FOREIGN SCHEMA docstore FROM SERVER docstore_views INTO views;
+IMPORT FOREIGN SCHEMA docstore FROM SERVER docstore INTO collections;
+SELECT foreign_table_schema, foreign_table_name FROM information_schema.foreign_tables WHERE foreign_table_schema IN ('views', 'collections') ORDER BY 1, 2;
+DROP SCHEMA views, collections CASCADE;
 
 -- A collection that a view reads.
 SELECT docstore.drop_collection('birds');

@@ -77,6 +77,9 @@ extern void view_catalog_take_place(const View *replacement);
 /* After this transaction's commit the indexer shall look at the catalog. */
 extern void view_catalog_touch(void);
 
+/* The server of views' results: pg_dump takes the data of foreign tables by their server. */
+#define VIEW_SERVER "docstore_views"
+
 /* The statement that makes the foreign table of a view's results. */
 extern char *view_table_statement(const View *view, const char *server);
 /* A column as such a statement declares it. */

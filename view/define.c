@@ -41,7 +41,6 @@
 
 #define SCHEMA "docstore"
 /* Not the collections' server: pg_dump --include-foreign-data=docstore must leave out what is only computed. */
-#define SERVER "docstore_views"
 
 /* docstore.views */
 #define VIEWS_NAME 1
@@ -60,7 +59,7 @@ make_table(const View *view)
 		return;
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	if (SPI_execute(view_table_statement(view, SERVER), false, 0) != SPI_OK_UTILITY)
+	if (SPI_execute(view_table_statement(view, VIEW_SERVER), false, 0) != SPI_OK_UTILITY)
 		elog(ERROR, "could not make the foreign table");
 	SPI_finish();
 }
@@ -104,7 +103,7 @@ static View *
 check(const char *name, const char *json, Oid owner)
 {
 	View *view = palloc0(sizeof(View));
-	ForeignServer *server = GetForeignServerByName(SERVER, false);
+	ForeignServer *server = GetForeignServerByName(VIEW_SERVER, false);
 	ViewDefinition *definition;
 	AclResult usage;
 	ViewPin pin;

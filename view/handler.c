@@ -103,6 +103,10 @@ import_schema(ImportForeignSchemaStmt *stmt, Oid server)
 	char *server_name = GetForeignServer(server)->servername;
 	ListCell *lc;
 
+	/* pg_dump takes the documents by their server: results of views have another. */
+	if (strcmp(server_name, VIEW_SERVER) != 0)
+		return statements;
+	statements = NIL;
 	foreach (lc, view_list())
 	{
 		View *view = lfirst(lc);
