@@ -376,7 +376,11 @@ docstore_exec_insert(EState *estate, ResultRelInfo *rri, TupleTableSlot *slot, T
 	if (wanted)
 		show_etag(modify, slot, etag);
 	MemoryContextSwitchTo(old);
-	return result == DOC_DONE ? slot : NULL;
+	if (result == DOC_DONE)
+		return slot;
+	/* For EXPLAIN (ANALYZE): one more that was in conflict. */
+	InstrCountTuples2(&modify->mtstate->ps, 1);
+	return NULL;
 }
 
 int

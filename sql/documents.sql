@@ -16,6 +16,9 @@ INSERT INTO orders VALUES ('orders/7', '{}'), ('orders/7', '{}');
 INSERT INTO orders VALUES ('orders/1', '{"changed": true}'), ('orders/8', '{}') ON CONFLICT DO NOTHING;
 SELECT id FROM orders WHERE id > 'orders/6';
 INSERT INTO orders VALUES ('orders/9', '{}'), ('orders/9', '{"twice": true}') ON CONFLICT DO NOTHING RETURNING id, doc;
+EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF)
+	INSERT INTO orders SELECT id, '{}' FROM unnest('{orders/1,orders/9,orders/9x}'::text[]) id ON CONFLICT DO NOTHING;
+DELETE FROM orders WHERE id = 'orders/9x';
 INSERT INTO orders VALUES ('orders/1', '{}') ON CONFLICT (id) DO UPDATE SET doc = excluded.doc;
 
 -- An update gives a document a new etag, and RETURNING shows the new version.
