@@ -164,6 +164,8 @@ acquire_sample(Relation relation, int elevel, HeapTuple *rows, int target, doubl
 	sample->slot = MakeSingleTupleTableSlot(RelationGetDescr(relation), &TTSOpsVirtual);
 	sample->temp = AllocSetContextCreate(CurrentMemoryContext, "docstore analyze", ALLOCSET_DEFAULT_SIZES);
 	doc_row_init(&sample->row, table, NIL, true);
+	/* One document that does not fit must not leave the table without statistics. */
+	sample->row.lenient = true;
 	reservoir_init_selection_state(&sample->reservoir, target);
 	cursor = doc_cursor_new(snapshot);
 	bounds = cut(&collection, &nparts);

@@ -112,7 +112,7 @@ explain_error(void *arg)
 static Datum
 field_value(DocRow *row, DocColumn *column, JsonbValue *value, bool *isnull)
 {
-	if (row->table->lenient)
+	if (row->table->lenient || (row->lenient && doc_convert_can_try(&column->convert)))
 		return doc_convert_try(&column->convert, value, isnull);
 	return doc_convert_read(&column->convert, value, isnull);
 }

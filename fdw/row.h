@@ -36,6 +36,7 @@ typedef struct DocRow
 	DocRowPart first;
 	DocRowPart rest;
 	bool need_value; /* any of them lies in the document's value */
+	bool lenient;    /* what does not fit its column reads as NULL, where the type allows that, whatever on_mismatch says */
 	bool need_body;
 	text *id;
 	uint64 etag;

@@ -62,6 +62,12 @@ SELECT near(estimate('SELECT * FROM things'), 6000);
 SELECT estimate('SELECT * FROM thing_facts') < 9000 AS shrunk;
 ANALYZE thing_facts;
 SELECT near(estimate('SELECT * FROM thing_facts'), 6000);
+-- What does not fit its column counts as NULL, and does not keep the others from being known.
+TRUNCATE things;
+INSERT INTO things SELECT 'odd/' || g, jsonb_build_object('n', CASE WHEN g % 4 = 0 THEN 'many' ELSE g::text END, 'kind', 'k') FROM generate_series(1, 100) g;
+ANALYZE thing_facts;
+SELECT attname, null_frac, n_distinct FROM pg_stats WHERE tablename = 'thing_facts' AND attname IN ('n', 'kind') ORDER BY attname;
+SELECT sum(n) FROM thing_facts;
 TRUNCATE things;
 ANALYZE thing_facts;
 SELECT estimate('SELECT * FROM thing_facts') < 2000 AS few;
