@@ -229,7 +229,10 @@ next_point(DocScan *scan)
 			docstore_predicate_point(scan->predicate, slice);
 		status = lsm_get(scan->cursor->db, &scan->cursor->read, slice, &scan->value, &scan->version, &err);
 		if (status == LSM_NOT_FOUND)
+		{
+			CHECK_FOR_INTERRUPTS();
 			continue;
+		}
 		docstore_check(status, &err);
 		doc_row_set(&scan->row, document_key_id(slice), scan->version.seq, lsm_buf_slice(&scan->value));
 		return true;
