@@ -184,3 +184,33 @@ SELECT docstore.create_view('wordy', format('SELECT %L AS words FROM docs', (SEL
 SELECT docstore.wait_for_view('wordy');
 SELECT id, length(words) FROM wordy;
 SELECT docstore.drop_collection('beans', cascade => true);
+
+-- A type that is gone pauses the views that have it, and no other; they can be dropped.
+SELECT docstore.create_collection('beans');
+INSERT INTO beans VALUES ('b/1', '{"pods": 3}');
+CREATE DOMAIN pods AS int CHECK (VALUE >= 0);
+CREATE TYPE size AS ENUM ('small', 'large');
+SELECT docstore.create_view('by_pods', $$SELECT (doc->>'pods')::public.pods AS pods, doc->>'sort' AS sort FROM docs$$, '{beans}', 'pods');
+SELECT docstore.create_view('groups', $$SELECT (doc->>'pods')::public.pods AS pods, 1::bigint AS n FROM docs$$, '{beans}', NULL,
+	'SELECT pods, sum(n)::bigint AS n FROM results GROUP BY pods');
+SELECT docstore.create_view('sized', $$SELECT 'small'::public.size AS size FROM docs$$, '{beans}');
+SELECT docstore.create_view('well', $$SELECT (doc->>'pods')::int AS pods FROM docs$$, '{beans}', 'pods');
+SELECT docstore.wait_for_view(name) FROM docstore.views;
+DROP DOMAIN pods CASCADE;
+DROP TYPE size CASCADE;
+INSERT INTO beans VALUES ('b/2', '{"pods": 5}');
+SELECT docstore.wait_for_view('well');
+SELECT * FROM well ORDER BY pods;
+SELECT docstore.wait_for_view('by_pods');
+SELECT docstore.wait_for_view('groups');
+SELECT docstore.wait_for_view('sized');
+SELECT name, state, reason FROM docstore.view_status ORDER BY name;
+SELECT sort, id FROM by_pods;
+SELECT * FROM groups;
+SELECT * FROM sized;
+CREATE SCHEMA views;
+IMPORT FOREIGN SCHEMA docstore FROM SERVER docstore_views INTO views;
+SELECT foreign_table_name FROM information_schema.foreign_tables WHERE foreign_table_schema = 'views';
+DROP SCHEMA views CASCADE;
+SELECT docstore.drop_view('by_pods'), docstore.drop_view('groups'), docstore.drop_view('sized');
+SELECT docstore.drop_collection('beans', cascade => true);

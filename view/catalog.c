@@ -179,6 +179,13 @@ view_same_shape(const ViewShape *a, const ViewShape *b)
 	return strcmp(print_shape(a), print_shape(b)) == 0;
 }
 
+/* A domain may be gone: whoever computes with it finds that out, not everybody who looks through the views. */
+static Oid
+base_type(Oid type)
+{
+	return get_typtype(type) == TYPTYPE_DOMAIN ? getBaseType(type) : type;
+}
+
 static ViewShape *
 read_shape(char *text)
 {
@@ -205,7 +212,7 @@ read_shape(char *text)
 		int flags = list_nth_int(list_nth(lists, 5), i);
 
 		shape->key_attribute[i] = (AttrNumber) attribute;
-		shape->key[i].type = i < shape->nkeys ? getBaseType(shape->columns[attribute - 1].type) : TEXTOID;
+		shape->key[i].type = i < shape->nkeys ? base_type(shape->columns[attribute - 1].type) : TEXTOID;
 		shape->key[i].descending = (flags & 1) != 0;
 		shape->key[i].nulls_first = (flags & 2) != 0;
 	}

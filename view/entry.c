@@ -12,6 +12,7 @@
 #include "port/pg_bswap.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/syscache.h"
 
 #define FORMAT 1
 #define FORMAT_ERROR 2
@@ -26,12 +27,27 @@ damaged(const char *what)
 			 errmsg("a stored row of a view is damaged: %s", what)));
 }
 
+const char *
+view_lost_type(const ViewShape *shape)
+{
+	for (int i = 0; i < shape->ncolumns; i++)
+		if (!SearchSysCacheExists1(TYPEOID, ObjectIdGetDatum(shape->columns[i].type)))
+			return psprintf("the type of column \"%s\" does not exist any more", shape->columns[i].name);
+	return NULL;
+}
+
 ViewLayout *
 view_layout(const ViewShape *shape)
 {
 	ViewLayout *layout = palloc(sizeof(ViewLayout));
+	const char *lost = view_lost_type(shape);
 	int n = shape->ncolumns;
 
+	if (lost != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg_internal("%s", lost),
+				 errhint("Drop the view, or give it another definition.")));
 	layout->ncolumns = n;
 	layout->length = palloc(n * sizeof(int16));
 	layout->by_value = palloc(n * sizeof(bool));

@@ -45,6 +45,9 @@
 /* Longest key of a row behind its prefix. */
 #define VIEW_MAX_KEY 8192
 
+/* What is wrong, if a column's type was dropped; else NULL. */
+extern const char *view_lost_type(const ViewShape *shape);
+
 /* The map's columns as they are stored. */
 typedef struct ViewLayout
 {

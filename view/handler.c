@@ -16,6 +16,7 @@
 #include "utils/rel.h"
 
 #include "fdw/handler.h"
+#include "view/entry.h"
 #include "view/plan.h"
 #include "view/table.h"
 
@@ -95,7 +96,7 @@ analyze(Relation relation, AcquireSampleRowsFunc *func, BlockNumber *pages)
 	return collections.AnalyzeForeignTable(relation, func, pages);
 }
 
-/* PostgreSQL leaves out what LIMIT TO and EXCEPT do. */
+/* PostgreSQL leaves out what LIMIT TO and EXCEPT do. What has lost a column's type cannot be declared. */
 static List *
 import_schema(ImportForeignSchemaStmt *stmt, Oid server)
 {
@@ -111,7 +112,7 @@ import_schema(ImportForeignSchemaStmt *stmt, Oid server)
 	{
 		View *view = lfirst(lc);
 
-		if (!view->replacing && has_privs_of_role(GetUserId(), view->owner))
+		if (!view->replacing && has_privs_of_role(GetUserId(), view->owner) && view_lost_type(view->shape) == NULL)
 			statements = lappend(statements, view_table_statement(view, server_name));
 	}
 	return statements;

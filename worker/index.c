@@ -296,12 +296,27 @@ follow(Batch *batch)
 	return pass->more;
 }
 
-/* Everybody whose rights the view rests on must have them still. */
 static ErrorData *
-check_rights(const Batch *batch)
+make_fault(int sqlerrcode, const char *message)
 {
+	ErrorData *fault = palloc0(sizeof(ErrorData));
+
+	fault->sqlerrcode = sqlerrcode;
+	fault->message = pstrdup(message);
+	return fault;
+}
+
+/* What the view rests on must be there still: types of columns, and rights. */
+static ErrorData *
+check_foundations(const Batch *batch)
+{
+	const char *lost = view_lost_type(batch->view->rows);
 	ListCell *lc;
 
+	if (lost == NULL)
+		lost = view_lost_type(batch->view->shape);
+	if (lost != NULL)
+		return make_fault(ERRCODE_UNDEFINED_OBJECT, lost);
 	foreach (lc, batch->view->collections)
 	{
 		DocCollection collection;
@@ -310,13 +325,7 @@ check_rights(const Batch *batch)
 			continue;
 		docstore_collection_get(lfirst(lc), NoLock, &collection);
 		if (!has_privs_of_role(batch->view->owner, collection.owner))
-		{
-			ErrorData *fault = palloc0(sizeof(ErrorData));
-
-			fault->sqlerrcode = ERRCODE_INSUFFICIENT_PRIVILEGE;
-			fault->message = psprintf("permission denied for collection \"%s\"", collection.name);
-			return fault;
-		}
+			return make_fault(ERRCODE_INSUFFICIENT_PRIVILEGE, psprintf("permission denied for collection \"%s\"", collection.name));
 	}
 	return NULL;
 }
@@ -481,7 +490,7 @@ docstore_index_batch(ViewIndexing *indexed)
 	before = batch.progress;
 	scanning = before.scanned == 0;
 	building = !scanning && batch.view->reduce != NULL && !before.reduced;
-	fault = check_rights(&batch);
+	fault = check_foundations(&batch);
 	if (fault == NULL)
 	{
 		if (scanning)
