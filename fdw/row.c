@@ -174,6 +174,8 @@ doc_row_store_first(DocRow *row, TupleTableSlot *slot)
 {
 	ExecClearTuple(slot);
 	memset(slot->tts_isnull, true, slot->tts_tupleDescriptor->natts * sizeof(bool));
+	/* The executor sets it in what a scan returns, which is too late for conditions and values that are made here. */
+	slot->tts_tableOid = row->table->relid;
 	fill(row, &row->first, slot);
 	ExecStoreVirtualTuple(slot);
 }

@@ -43,6 +43,16 @@ ALTER TABLE parts ATTACH PARTITION late FOR VALUES FROM ('m') TO ('t');
 SELECT count(*) FROM parts WHERE id > 'm' AND id < 't';
 EXPLAIN (COSTS OFF) SELECT doc FROM parts WHERE id = 'n2';
 EXPLAIN (COSTS OFF) SELECT id FROM parts WHERE id > 'k' ORDER BY id LIMIT 3;
+-- Which partition it is, in conditions and new values.
+SELECT tableoid::regclass, count(*) FROM parts WHERE tableoid IN ('late'::regclass, 'rest'::regclass) GROUP BY 1 ORDER BY 1;
+SELECT count(*) FROM late WHERE tableoid = 'late'::regclass AND id > 'a';
+SELECT count(*) FROM late WHERE tableoid <> 'late'::regclass;
+SELECT id FROM parts WHERE tableoid = 'late'::regclass AND id = 'n2' FOR UPDATE;
+BEGIN;
+UPDATE late SET doc = to_jsonb(tableoid::regclass::text) WHERE tableoid = 'late'::regclass AND id = 'n2' RETURNING tableoid::regclass, *;
+UPDATE parts SET doc = to_jsonb(tableoid::regclass::text) WHERE tableoid = 'late'::regclass AND id LIKE 'n%' RETURNING *;
+DELETE FROM late WHERE tableoid = 'late'::regclass AND id = 'n2' RETURNING id;
+ROLLBACK;
 
 -- A collection joined with another, and with tables.
 WITH u AS (UPDATE early SET doc = to_jsonb(l.doc::int + early.doc::int) FROM late AS l WHERE l.id = 'm3' AND l.doc = early.doc
