@@ -139,8 +139,8 @@ type_allowed(Oid type)
 	Oid input;
 	Oid param;
 
-	/* A domain's constraints may call anything. */
-	if (get_typtype(type) == TYPTYPE_DOMAIN)
+	/* A domain's constraints may call anything; a row may have domains in it. */
+	if (get_typtype(type) == TYPTYPE_DOMAIN || get_typtype(type) == TYPTYPE_COMPOSITE)
 		return false;
 	if (OidIsValid(element) && element != type)
 		return type_allowed(element);

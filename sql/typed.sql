@@ -130,6 +130,10 @@ CREATE FOREIGN TABLE people (id text COLLATE "C", who person, homes place[], n i
 INSERT INTO people VALUES ('person', ('Ada', '1815-12-10', ('St. James', 12), ARRAY[('a', 1), NULL]::place[]), ARRAY[('b', NULL), NULL]::place[], '{1}', ARRAY['[1]', '{}']::jsonb[]);
 SELECT doc FROM orders WHERE id = 'person';
 SELECT *, (who).home.street FROM people WHERE id = 'person';
+SET force_parallel_mode = on;
+EXPLAIN (COSTS OFF) SELECT id FROM people WHERE id = 'person';
+EXPLAIN (COSTS OFF) SELECT id FROM order_facts WHERE id = 'person';
+RESET force_parallel_mode;
 UPDATE people SET who.home.no = 13, homes[2].street = 'c' WHERE id = 'person' RETURNING who, homes;
 INSERT INTO orders VALUES ('person2', '{"who": {"born": "1900-01-01", "more": 1}, "homes": ["(d,4)", {}]}'), ('person3', '{"who": {"home": {"no": "many"}}}'), ('person4', '{"who": 5}');
 SELECT who, homes FROM people WHERE id = 'person2';
