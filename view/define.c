@@ -40,7 +40,6 @@
 #include "view/trial.h"
 
 #define SCHEMA "docstore"
-/* Not the collections' server: pg_dump --include-foreign-data=docstore must leave out what is only computed. */
 
 /* docstore.views */
 #define VIEWS_NAME 1
