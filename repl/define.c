@@ -22,6 +22,7 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
+#include "utils/lsyscache.h"
 #include "utils/regproc.h"
 #include "utils/rel.h"
 
@@ -93,6 +94,19 @@ check_collections(const ReplDefinition *definition, Oid owner)
 	}
 }
 
+/* InvalidOid: there is none.  Who asks need not have rights to its schema: it may be another role's. */
+static Oid
+find_table(const char *written)
+{
+	char *schema;
+	char *table;
+	Oid namespace;
+
+	DeconstructQualifiedName(docstore_qualified_name(written), &schema, &table);
+	namespace = schema != NULL ? get_namespace_oid(schema, true) : InvalidOid;
+	return OidIsValid(namespace) ? get_relname_relid(table, namespace) : InvalidOid;
+}
+
 /* Each table belongs to one replication: else one would take another's rows away. */
 static void
 check_tables(const char *name, const ReplApply *apply)
@@ -112,7 +126,7 @@ check_tables(const char *name, const ReplApply *apply)
 		foreach (table, repl_definition_parse(state.definition)->tables)
 		{
 			const char *written = ((ReplTable *) lfirst(table))->table;
-			Oid relid = RangeVarGetRelid(makeRangeVarFromNameList(docstore_qualified_name(written)), NoLock, true);
+			Oid relid = find_table(written);
 
 			if (OidIsValid(relid) && list_member_oid(tables, relid))
 				ereport(ERROR,

@@ -74,11 +74,18 @@ SELECT docstore.create_collection('own');
 SELECT docstore.create_replication('mine', '{own}', '[{"table": "shop.mine", "key": "id", "select": "SELECT 1 AS n FROM docs"}]');
 RESET ROLE;
 GRANT INSERT, SELECT, DELETE ON shop.mine TO docstore_repl_a;
+-- That others replicate into a schema to which a role has no right is nothing to it.
+CREATE SCHEMA office;
+CREATE TABLE office.papers (id text PRIMARY KEY, n int);
+SELECT docstore.create_replication('office', '{orders}', '[{"table": "office.papers", "key": "id", "select": "SELECT 1 AS n FROM docs"}]');
 SET ROLE docstore_repl_a;
 SELECT docstore.create_replication('mine', '{own}', '[{"table": "shop.mine", "key": "id", "select": "SELECT (doc->>''n'')::int AS n FROM docs"}]');
 INSERT INTO own VALUES ('a', '{"n": 1}');
 SELECT docstore.wait_for_replication('mine');
 RESET ROLE;
+SELECT docstore.drop_replication('office');
+DROP TABLE office.papers;
+DROP SCHEMA office;
 SELECT * FROM shop.mine;
 -- Without the right it stops, and goes on when it is back.
 REVOKE INSERT ON shop.mine FROM docstore_repl_a;
