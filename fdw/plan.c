@@ -434,7 +434,9 @@ id_pathkeys(PlannerInfo *root, RelOptInfo *rel, const DocTable *table, bool back
 	id = (Expr *) makeVar(rel->relid, table->id, table->id_type, table->id_typmod, table->id_collation, 0);
 	if (table->id_type != TEXTOID)
 		id = (Expr *) makeRelabelType(id, TEXTOID, -1, table->id_collation, COERCE_IMPLICIT_CAST);
-	pathkeys = docstore_expression_pathkey(root, id, backward ? TEXT_GREATER_OPERATOR : TextLessOperator, rel);
+	/* An order that nobody wants (of one id, say) must not be named: an Append would look for the id in rows without it. */
+	pathkeys = truncate_useless_pathkeys(
+		root, rel, docstore_expression_pathkey(root, id, backward ? TEXT_GREATER_OPERATOR : TextLessOperator, rel));
 	if (pathkeys == NIL || list_length(root->query_pathkeys) < 2 ||
 		linitial(root->query_pathkeys) != linitial(pathkeys))
 		return pathkeys;

@@ -116,6 +116,10 @@ DELETE FROM parts WHERE id = 'u8';
 UPDATE late SET doc = '0' WHERE id = 'n2' RETURNING id, doc;
 SELECT id, doc FROM parts WHERE id > 'n' ORDER BY id;
 
+-- One document twice, by its id: nobody wants an order, and none is looked for in rows without ids.
+SELECT 1 AS one FROM parts a, parts b WHERE a.id = 'n2' AND b.id = 'n2';
+UPDATE parts SET doc = b.doc FROM parts b WHERE parts.id = 'u7' AND b.id = 'u7';
+
 SET client_min_messages = warning;
 SELECT docstore.drop_collection('early', true), docstore.drop_collection('late', true);
 DROP TABLE parts, numbers;
