@@ -44,6 +44,29 @@ merge(const Range *range, LsmCompaction *compaction, bool *done, LsmError *err)
 	return status;
 }
 
+/*
+ * Nobody else may merge level 0 while we have the range, and writers would wait for that in the end.  So in turns with what
+ * was asked for; what comes down so has been settled on its way, and need not go further now.
+ */
+static LsmStatus
+make_way(const Range *range, LsmError *err)
+{
+	LsmDb *db = range->db;
+	const LsmOptions *options = &db->shared->options;
+	LsmCompaction *compaction = NULL;
+	LsmStatus status;
+	bool done;
+
+	if (range->patience == LSM_JOB_TRY || atomic_load(&db->shared->level0_files) < options->level0_compact)
+		return LSM_OK;
+	status = lsm_refresh(db, err);
+	if (status == LSM_OK)
+		status = lsm_pick_range(options, db->follow.files, 0, range->lower, range->upper, 0, &compaction, err);
+	if (status != LSM_OK || compaction == NULL)
+		return status;
+	return merge(range, compaction, &done, err);
+}
+
 /* Rewrites one file of a level in place (or moves level 0 down), unless it is gone meanwhile. */
 static LsmStatus
 rewrite_file(const Range *range, int level, uint64_t number, bool *done, LsmError *err)
@@ -107,7 +130,9 @@ rewrite_level(const Range *range, int level, Wanted wanted, uint64_t arg, uint64
 
 		if (!lsm_file_overlaps(file, range->lower, range->upper))
 			continue;
-		status = file_props(db, file, &props, err);
+		status = make_way(range, err);
+		if (status == LSM_OK)
+			status = file_props(db, file, &props, err);
 		if (status != LSM_OK || !wanted(db, file, &props, arg))
 			continue;
 		status = rewrite_file(range, level, file->number, &done, err);
@@ -130,33 +155,62 @@ worth_rewriting(LsmDb *db, const LsmFileMeta *file, const LsmTableProps *props, 
 			db->txn->dead(db->txn_ctx, lsm_ikey_user(file->largest)));
 }
 
-/* Merges what a level holds of the range into the next one, stretch by stretch. */
+/* Behind what a compaction takes from its level. */
+static bool
+pass(LsmBuf *from, const LsmCompaction *compaction)
+{
+	LsmSlice last = lsm_ikey_user(compaction->inputs[0][compaction->ninputs[0] - 1]->largest);
+
+	return lsm_buf_set(from, last.data, last.len) && lsm_buf_append(from, "", 1);
+}
+
+/*
+ * Merges what a level holds of the range into the next one, stretch by stretch.  Once: what others write meanwhile may
+ * come down behind us, for otherwise there would be no end to it.
+ */
 static LsmStatus
 compact_level(const Range *range, int level, LsmError *err)
 {
 	LsmDb *db = range->db;
 	const LsmOptions *options = &db->shared->options;
+	LsmBuf from = {0};
+	LsmBuf next = {0};
+	bool done = false;
+	LsmStatus status = LSM_OK;
 
-	for (;;)
+	if (!lsm_buf_set(&from, range->lower.data, range->lower.len))
+		status = lsm_no_memory(err);
+	while (status == LSM_OK && (level > 0 || !done))
 	{
-		LsmCompaction *compaction;
-		LsmStatus status = lsm_refresh(db, err);
-		bool done;
+		LsmCompaction *compaction = NULL;
 
+		if (level > 0)
+			status = make_way(range, err);
 		if (status == LSM_OK)
-			status = lsm_pick_range(options, db->follow.files, level, range->lower, range->upper,
+			status = lsm_refresh(db, err);
+		if (status == LSM_OK && (range->upper.len == 0 || lsm_slice_compare(lsm_buf_slice(&from), range->upper) < 0))
+			status = lsm_pick_range(options, db->follow.files, level, lsm_buf_slice(&from), range->upper,
 									8 * (uint64_t) options->file_size, &compaction, err);
 		if (status != LSM_OK || compaction == NULL)
-			return status;
+			break;
 		/* a file that is only moved keeps what could be dropped; what a standalone file hides, nobody counted */
 		if (compaction->move &&
 			(!lsm_stamped(db) || !compaction->inputs[0][0]->asked ||
 			 worth_rewriting(db, compaction->inputs[0][0], &compaction->inputs[0][0]->props, 0)))
 			compaction->move = false;
+		if (!pass(&next, compaction))
+		{
+			lsm_compaction_free(compaction);
+			status = lsm_no_memory(err);
+			break;
+		}
 		status = merge(range, compaction, &done, err);
-		if (status != LSM_OK)
-			return status;
+		if (status == LSM_OK && done && !lsm_buf_set(&from, next.data, next.len))
+			status = lsm_no_memory(err);
 	}
+	lsm_buf_free(&from);
+	lsm_buf_free(&next);
+	return status;
 }
 
 /*

@@ -4,7 +4,7 @@
  * - Two merges of disjoint ranges run at once; what overlaps one that runs is refused, until that is over.
  * - Flushes go on meanwhile; a sweep leaves alone what a merge is writing.
  * - Who works on a range waits for the merges in it, flushes while it waits, keeps new ones away, and stops when told to;
- *   it never merges what they have merged meanwhile.
+ *   it never merges what they have merged meanwhile.  However much is written there, it comes to an end, and level 0 is merged.
  * - What a merge that could not be published leaves is removed.
  * - Who is killed in the middle of a merge or flush loses nothing; its next namesake sets free what it had claimed,
  *   and its half-written tables go.
@@ -465,6 +465,66 @@ test_range_picks_anew(void)
 	remove_store();
 }
 
+/* ---- a range that is written to all the time ---- */
+
+typedef struct Load
+{
+	LsmDb *other; /* writes one more file of level 0 with each merge */
+	uint64_t merges;
+	int written;
+	int most; /* files that were in level 0 once the first merge was over */
+} Load;
+
+/* should_stop */
+static bool
+write_meanwhile(void *arg)
+{
+	Load *load = arg;
+	LsmError err;
+
+	if (db->job < 0 || load->merges == atomic_load(&db->shared->compactions) || load->written == 60)
+		return load->written == 60;
+	if (load->merges != UINT64_MAX && atomic_load(&db->shared->level0_files) > load->most)
+		load->most = atomic_load(&db->shared->level0_files);
+	load->merges = atomic_load(&db->shared->compactions);
+	put_all(load->other, (char) ('a' + load->written++ % 3), '9');
+	MUST(lsm_rotate(load->other, LSM_ROTATE_NONEMPTY, &err), &err);
+	return false;
+}
+
+/* It comes to its end all the same, and level 0 does not fill up until then. */
+static void
+test_range_written_to(void)
+{
+	Load load = {.merges = UINT64_MAX};
+	LsmError err;
+
+	open_store();
+	db->shared->options.level1_size = 64 << 10;
+	db->shared->options.level_factor = 4;
+	db->shared->options.table.compression = db->shared->options.level0_compression = LSM_COMPRESS_NONE;
+	for (char round = '1'; round < '4'; round++)
+	{
+		for (char kind = 'a'; kind < 'q'; kind++)
+			put_all(db, kind, round);
+		MUST(lsm_flush(db, &err), &err);
+		while (round < '3' && works(db))
+			;
+	}
+	MUST(lsm_open_handle(db, &load.other, &err), &err);
+	db->should_stop = write_meanwhile;
+	db->stop_arg = &load;
+	MUST(lsm_compact_range(db, text(""), text(""), &err), &err);
+	db->should_stop = NULL;
+	printf("%d files written meanwhile, at most %d in level 0\n", load.written, load.most);
+	CHECK(load.written > 3 && load.written < 60);
+	CHECK(load.most <= 2 * options.level0_compact);
+	CHECK(has_all('a', '9') && has_all('b', '9') && has_all('c', '9'));
+	lsm_detach(load.other);
+	close_store();
+	remove_store();
+}
+
 /* ---- somebody who cannot publish ---- */
 
 static LsmStatus
@@ -702,6 +762,7 @@ main(void)
 	test_range_waits(false);
 	test_range_waits(true);
 	test_range_picks_anew();
+	test_range_written_to();
 	test_not_installed();
 	test_killed_merge();
 	test_killed_flush();
