@@ -633,6 +633,53 @@ test_old_files(uint64_t seed)
 	clean();
 }
 
+/* A table ends before it lies over more than ten times a file's size of the level beneath: to merge it would take long. */
+static void
+test_cut_above_much(void)
+{
+	LsmFileMeta *metas[30];
+	LsmLevel beneath = {metas, 30, 0};
+	LsmOutput output;
+	LsmBuf ikey = {0};
+	LsmError err;
+
+	reset_options();
+	open_store();
+	for (int i = 0; i < 30; i++)
+	{
+		char key[16];
+
+		snprintf(key, sizeof(key), "%03d", i);
+		ikey.len = 0;
+		CHECK(lsm_ikey_append(&ikey, text(key), 1, LSM_TYPE_VALUE));
+		metas[i] = lsm_file_new(1000 + (uint64_t) i, options.file_size, lsm_buf_slice(&ikey), lsm_buf_slice(&ikey));
+	}
+	lsm_output_init(&output, db, 1, 0, &beneath);
+	for (int i = 0; i < 30; i++)
+	{
+		char key[16];
+
+		snprintf(key, sizeof(key), "%03d", i);
+		ikey.len = 0;
+		CHECK(lsm_ikey_append(&ikey, text(key), 5, LSM_TYPE_VALUE));
+		MUST(lsm_output_add(&output, lsm_buf_slice(&ikey), text("value"), &err), &err);
+	}
+	MUST(lsm_output_finish(&output, &err), &err);
+	CHECK(output.nfiles == 3);
+	if (output.nfiles == 3)
+	{
+		CHECK(lsm_slice_compare(lsm_ikey_user(output.files[1]->smallest), text("011")) == 0);
+		CHECK(lsm_slice_compare(lsm_ikey_user(output.files[2]->smallest), text("022")) == 0);
+	}
+	lsm_output_discard(&output);
+	lsm_output_free(&output);
+	for (int i = 0; i < 30; i++)
+		lsm_file_unref(metas[i]);
+	lsm_buf_free(&ikey);
+	lsm_close(db);
+	clean();
+}
+
 /* Level 1 as LevelDB could leave it: versions 9 .. 6 of "k" in one file, 5 .. 1 in the next. */
 static void
 test_split_key(void)
@@ -715,6 +762,7 @@ main(void)
 	test_overwrite_space(seed);
 	test_interrupts(seed);
 	test_old_files(seed);
+	test_cut_above_much();
 	test_split_key();
 	lsm_env_posix_close(env);
 	snprintf(command, sizeof(command), "rm -r %s", dir);
