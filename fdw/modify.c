@@ -217,7 +217,8 @@ docstore_begin_insert(ModifyTableState *mtstate, ResultRelInfo *rri)
 	modify = docstore_modify_begin(mtstate->ps.state, rri, plan != NULL ? mtstate->ps.state->es_output_cid : GetCurrentCommandId(true));
 	modify->mtstate = mtstate;
 	modify->copy = plan == NULL;
-	modify->dumped = dumped;
+	/* (what comes through a partitioned table may have been another partition's row, and doc a column of its own) */
+	modify->dumped = dumped && rri->ri_RootResultRelInfo == NULL;
 	modify->skip = plan != NULL && plan->onConflictAction == ONCONFLICT_NOTHING;
 	rri->ri_FdwState = modify;
 }

@@ -117,6 +117,13 @@ cadiz	south	{}
 berlin	middle	{}
 \.
 INSERT INTO places VALUES ('turku', 'north', '{}'), ('faro', 'south', '{}') RETURNING tableoid::regclass, id, region, doc;
+-- ... also as they come from a dump of the whole, which may have held them in a table.
+SET check_function_bodies = off;
+COPY places (id, region, doc) FROM STDIN;
+bergen	north	{"fjord": true}
+\.
+RESET check_function_bodies;
+DELETE FROM places WHERE id = 'bergen' RETURNING tableoid::regclass, *;
 SELECT tableoid::regclass, * FROM places ORDER BY id;
 UPDATE places SET doc = doc || '{"seen": true}' WHERE id IN ('oslo', 'cadiz', 'berlin') RETURNING tableoid::regclass, id, doc;
 UPDATE places SET region = 'north' WHERE id = 'berlin' RETURNING tableoid::regclass, *;
