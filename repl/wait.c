@@ -106,7 +106,8 @@ docstore_wait_for_replication(PG_FUNCTION_ARGS)
 		if (GetCurrentTimestamp() >= DatumGetTimestampTz(end))
 			ereport(ERROR,
 					(errcode(ERRCODE_QUERY_CANCELED),
-					 errmsg("replication \"%s\" did not catch up in time", name)));
+					 errmsg("replication \"%s\" did not catch up in time", name),
+					 docstore_worker_runs(DOCSTORE_REPLICATOR) ? 0 : errhint("No replicator runs in this database; the server's log has the reason, such as max_worker_processes.")));
 		MemoryContextReset(temp);
 		docstore_want_worker(DOCSTORE_REPLICATOR, MyDatabaseId);
 		docstore_wait_for_worker(poll_ms);

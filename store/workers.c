@@ -188,8 +188,9 @@ waits_for_me(int pid)
 	return false;
 }
 
-bool
-docstore_worker_waits_for_me(DocstoreWorkerKind kind)
+/* The process of this database's worker; 0 if it has none. */
+static int
+worker_pid(DocstoreWorkerKind kind)
 {
 	int pid = 0;
 	int i;
@@ -199,6 +200,20 @@ docstore_worker_waits_for_me(DocstoreWorkerKind kind)
 	if (i >= 0 && list()->slots[i].workers[kind].latch != NULL)
 		pid = list()->slots[i].workers[kind].latch->owner_pid;
 	SpinLockRelease(&list()->mutex);
+	return pid;
+}
+
+bool
+docstore_worker_runs(DocstoreWorkerKind kind)
+{
+	return worker_pid(kind) != 0;
+}
+
+bool
+docstore_worker_waits_for_me(DocstoreWorkerKind kind)
+{
+	int pid = worker_pid(kind);
+
 	return pid != 0 && waits_for_me(pid);
 }
 

@@ -57,6 +57,8 @@ extern void docstore_release_workers(Oid database);
 extern void docstore_wait_prepare(void);
 extern void docstore_wait_for_worker(long ms);
 extern void docstore_wait_end(void);
+/* Does this database have one?  If not, and it is wanted, it has just ended or cannot start. */
+extern bool docstore_worker_runs(DocstoreWorkerKind kind);
 /* Does this database's worker wait for a lock that this session holds, or for somebody who does? */
 extern bool docstore_worker_waits_for_me(DocstoreWorkerKind kind);
 

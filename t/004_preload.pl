@@ -51,4 +51,29 @@ isnt($ret, 0, 'wal_level minimal is refused');
 like($err, qr/wal_level/, 'with the reason');
 $minimal->stop;
 
+# No room for workers: who waits for them hears it.
+my $crowded = PostgreSQL::Test::Cluster->new('crowded');
+$crowded->init(allows_streaming => 1);
+$crowded->append_conf('postgresql.conf', q{
+shared_preload_libraries = 'docstore'
+max_worker_processes = 2
+max_logical_replication_workers = 0
+});
+$crowded->start;
+$crowded->safe_psql('postgres', q{
+	CREATE EXTENSION docstore;
+	SELECT docstore.create_collection('a');
+	INSERT INTO a VALUES ('1', '{"b": "c"}');
+	CREATE TABLE t (id text PRIMARY KEY, b text);
+	SELECT docstore.create_view('v', $$ SELECT doc->>'b' AS b FROM docs $$, '{a}');
+	SELECT docstore.create_replication('r', '{a}', $$ [{"table": "public.t", "key": "id", "select": "SELECT doc->>'b' AS b FROM docs"}] $$)});
+($ret, $out, $err) = $crowded->psql('postgres', q{SELECT docstore.wait_for_view('v', '10ms')});
+like($err, qr/HINT:  No indexer runs in this database; .*max_worker_processes/, 'a view without an indexer');
+($ret, $out, $err) = $crowded->psql('postgres', q{SELECT docstore.wait_for_replication('r', '10ms')});
+like($err, qr/HINT:  No replicator runs in this database; .*max_worker_processes/, 'a replication without a replicator');
+$crowded->append_conf('postgresql.conf', 'max_worker_processes = 8');
+$crowded->restart;
+is($crowded->safe_psql('postgres', q{SELECT docstore.wait_for_view('v'); SELECT docstore.wait_for_replication('r'); SELECT v.b, t.b FROM v, t}),
+	"\n\nc|c", 'both catch up when there is room');
+
 done_testing();

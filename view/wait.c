@@ -172,7 +172,8 @@ view_wait(const char *name, TimestampTz until, bool replaced)
 					 errmsg("docstore view \"%s\" did not catch up in time", name),
 					 !progress.built       ? errdetail("It is being built; %lld documents are done.", (long long) progress.documents)
 					 : replacement != NULL ? errdetail("Its new definition is being built; %lld documents are done.", (long long) next.documents)
-										   : errdetail("It is at position %llu, waited was for %llu.", (unsigned long long) progress.position, (unsigned long long) target)));
+										   : errdetail("It is at position %llu, waited was for %llu.", (unsigned long long) progress.position, (unsigned long long) target),
+					 docstore_worker_runs(DOCSTORE_INDEXER) ? 0 : errhint("No indexer runs in this database; the server's log has the reason, such as max_worker_processes.")));
 		MemoryContextSwitchTo(temp);
 		if (poll_ms == POLL_MAX_MS && is_in_the_way(replaced, &in_the_way))
 			ereport(ERROR,
