@@ -57,7 +57,7 @@ for my $case ([ 'create ldb', $no_space, 'No space left on device', '53100' ], [
 	my ($ret, $out, $err) = $node->psql('postgres', "\\set VERBOSITY verbose\nSELECT docstore.flush()");
 	like($err, qr/ERROR:  $state: docstore: could not .*$message/, "$name: a flush fails with the reason");
 	is(sql('SELECT count(*) FROM docs'), $count, "$name: reading goes on");
-	like(sql('SELECT last_error FROM docstore.status'), qr/could not/, "$name: the status tells");
+	like(sql('SELECT last_error FROM docstore.status'), qr/could not .*: $message$/, "$name: the status tells");
 	recovers($name);
 }
 

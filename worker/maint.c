@@ -122,7 +122,9 @@ docstore_status(PG_FUNCTION_ARGS)
 		values[i] = Int64GetDatum((int64) (U64FromFullTransactionId(ReadNextFullTransactionId()) - docstore_widen_xid(xid)));
 	i++;
 	nulls[i] = err.status == LSM_OK;
-	if (!nulls[i])
+	if (!nulls[i] && err.os_errno != 0)
+		values[i] = CStringGetTextDatum(psprintf("%s: %s", err.text, strerror(err.os_errno)));
+	else if (!nulls[i])
 		values[i] = CStringGetTextDatum(err.text);
 	i++;
 	nulls[i] = err.status == LSM_OK || err.file[0] == '\0';
