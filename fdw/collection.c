@@ -364,6 +364,12 @@ docstore_collections_changed(void)
 	changed(catalog_table());
 }
 
+uint64
+docstore_collection_generation(void)
+{
+	return generation;
+}
+
 bool
 docstore_collection_usable(const DocTable *table)
 {

@@ -74,6 +74,8 @@ extern Oid docstore_collection_catalog(void);
 extern uint64 docstore_collection_storage_at(const char *name, Snapshot snapshot);
 /* Which collections are tracked has changed: every backend forgets what it knew, at commit. */
 extern void docstore_collections_changed(void);
+/* Another number after every change of what this backend knows of collections. */
+extern uint64 docstore_collection_generation(void);
 /* Palloc'ed DocCollections, in order of their names. */
 extern List *docstore_collection_list(void);
 

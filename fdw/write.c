@@ -97,6 +97,7 @@ docstore_writer_init(DocWriter *writer, const DocCollection *collection, Command
 
 	memset(writer, 0, sizeof(*writer));
 	writer->storage = collection->storage;
+	writer->generation = docstore_collection_generation();
 	writer->tracked = collection->tracked;
 	writer->collection = collection->name;
 	writer->cid = cid;
@@ -382,6 +383,27 @@ after_write(DocWriter *writer, const Change *changes, int n)
 		lsm_batch_free(&batch);
 }
 
+/*
+ * A statement may call a function that truncates its collection by another foreign table, which PostgreSQL does not know
+ * to be the same, drops it, or gives it its first consumer.
+ */
+static void
+look_again(DocWriter *writer)
+{
+	DocCollection now;
+
+	if (writer->generation == docstore_collection_generation())
+		return;
+	docstore_collection_get(writer->collection, NoLock, &now);
+	if (now.storage != writer->storage)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("cannot write to collection \"%s\" because it was truncated meanwhile", writer->collection),
+				 errdetail("The same transaction truncated it after this statement had begun.")));
+	writer->tracked = now.tracked;
+	writer->generation = docstore_collection_generation();
+}
+
 /* Returns the sequence number of the first record written. */
 static uint64
 perform(DocWriter *writer, Change *changes, int n, TimestampTz modified, LsmVersion *newer)
@@ -391,6 +413,7 @@ perform(DocWriter *writer, Change *changes, int n, TimestampTz modified, LsmVers
 	int given = n;
 
 	Assert(n <= DOCSTORE_MAX_BATCH);
+	look_again(writer);
 	/* To do nothing because a document is there is to have read it. */
 	if (changes[0].skip)
 		docstore_predicate_probe(writer->storage, document_key_slice(changes[0].key), writer->snapshot);

@@ -30,6 +30,7 @@ docstore_batch_bytes(void)
 typedef struct DocWriter
 {
 	uint64 storage;
+	uint64 generation;           /* of what was known of the collection (docstore_collection_generation) */
 	bool tracked;                /* its changes are recorded */
 	const char *collection;      /* for messages */
 	CommandId cid;               /* the writing command's */

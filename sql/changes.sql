@@ -232,5 +232,19 @@ DROP OWNED BY docstore_other;
 SELECT name FROM docstore.consumers;
 DROP ROLE docstore_other;
 
+-- A consumer that a statement's own function makes gets what the statement writes from then on.
+SELECT docstore.create_collection('eggs');
+CREATE FUNCTION begin_to_watch(n int) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+	IF n = 2 THEN
+		PERFORM docstore.create_consumer('eggs', '{eggs}');
+	END IF;
+	RETURN 'e' || n;
+END $$;
+INSERT INTO eggs SELECT begin_to_watch(n), '{}' FROM generate_series(1, 3) AS n;
+SELECT id FROM docstore.changes('eggs');
+SELECT docstore.drop_collection('eggs', cascade => true);
+DROP FUNCTION begin_to_watch;
+
 SELECT docstore.drop_consumer('watcher');
 SELECT docstore.drop_collection('birds');

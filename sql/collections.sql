@@ -58,6 +58,20 @@ SELECT count(*) FROM birds;
 COMMIT;
 SELECT count(*) FROM birds;
 
+-- A statement whose own function empties, by another table, what it writes to: neither goes on with what is gone.
+CREATE FUNCTION empty_birds(n int) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+	IF n = 2 THEN
+		TRUNCATE birds_again;
+	END IF;
+	RETURN 'b' || n;
+END $$;
+INSERT INTO birds SELECT empty_birds(n), '{}' FROM generate_series(1, 3) AS n;
+INSERT INTO birds SELECT 'c' || n, to_jsonb(empty_birds(n)) FROM generate_series(1, 3) AS n ON CONFLICT DO NOTHING;
+UPDATE birds SET doc = to_jsonb(empty_birds(2));
+SELECT count(*) FROM birds;
+DROP FUNCTION empty_birds;
+
 -- IMPORT FOREIGN SCHEMA makes tables for collections that are there.
 CREATE SCHEMA imported;
 IMPORT FOREIGN SCHEMA docstore FROM SERVER docstore INTO imported;
