@@ -212,5 +212,9 @@ CREATE SCHEMA views;
 IMPORT FOREIGN SCHEMA docstore FROM SERVER docstore_views INTO views;
 SELECT foreign_table_name FROM information_schema.foreign_tables WHERE foreign_table_schema = 'views';
 DROP SCHEMA views CASCADE;
+-- Another definition mends it, and can be waited for.
+SELECT docstore.replace_view('sized', $$SELECT (doc->>'pods')::int AS size FROM docs$$, '{beans}', 'size');
+SELECT docstore.wait_for_view('sized');
+SELECT name, state, reason FROM docstore.view_status WHERE name = 'sized';
 SELECT docstore.drop_view('by_pods'), docstore.drop_view('groups'), docstore.drop_view('sized');
 SELECT docstore.drop_collection('beans', cascade => true);
