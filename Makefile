@@ -109,7 +109,8 @@ build/bench/engine: $(BENCH_SOURCES) bench/engine/store.h build/liblsm.a $(ENGIN
 	$(CC) $(ENGINE_CFLAGS) -O2 $(if $(BENCH_ROCKSDB),-DHAVE_ROCKSDB) $(if $(BENCH_LMDB),-DHAVE_LMDB) -o $@ $(BENCH_SOURCES) \
 		build/liblsm.a $(ENGINE_LIBS) -lleveldb $(if $(BENCH_ROCKSDB),-lrocksdb) $(if $(BENCH_LMDB),-llmdb)
 
-.PHONY: engine-test engine-test-build engine-fuzz engine-tsan print-engine-tests print-regress print-isolation
+.PHONY: engine-test engine-test-build engine-fuzz engine-fuzz-build engine-tsan engine-tsan-build print-engine-tests print-engine-tsan \
+	print-fuzzers print-regress print-isolation
 engine-test-build: $(TEST_PROGRAMS)
 
 engine-test: engine-test-build
@@ -117,19 +118,28 @@ engine-test: engine-test-build
 
 # Skiplist, block cache, and the whole with writers, readers and a worker.
 TSAN_TESTS = memtable cache db jobs
-engine-tsan: $(TSAN_TESTS:%=build/tsan/test_%)
-	@for t in $^; do $$t || exit 1; done
+TSAN_PROGRAMS = $(TSAN_TESTS:%=build/tsan/test_%)
+engine-tsan-build: $(TSAN_PROGRAMS)
+engine-tsan: engine-tsan-build
+	@for t in $(TSAN_PROGRAMS); do $$t || exit 1; done
 
 # What it finds goes to build/fuzz; new inputs are kept beside the corpus, not in it.
 F = $(FUZZERS)
 SECONDS = 60
-engine-fuzz: $(F:%=build/fuzz/fuzz_%)
+engine-fuzz-build: $(F:%=build/fuzz/fuzz_%)
+engine-fuzz: engine-fuzz-build
 	@for f in $(F); do echo "== $$f"; mkdir -p build/fuzz/new-$$f; build/fuzz/fuzz_$$f -max_total_time=$(SECONDS) \
 		-artifact_prefix=build/fuzz/ build/fuzz/new-$$f engine/fuzz/corpus/$$f || exit 1; done
 
 # For bin/test.
 print-engine-tests:
 	@echo $(TEST_PROGRAMS)
+
+print-engine-tsan:
+	@echo $(TSAN_PROGRAMS)
+
+print-fuzzers:
+	@echo $(FUZZERS)
 
 print-regress:
 	@echo $(REGRESS)

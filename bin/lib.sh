@@ -9,6 +9,7 @@ PACKAGES=(
 	libleveldb-dev g++      # interoperability tests
 	perl libipc-run-perl    # TAP tests, the demo's parser
 	sqlsmith                # t/051_sqlsmith.pl
+	clang libclang-rt-14-dev # fuzzing
 	clang-format            # layout check
 	zstd
 )
