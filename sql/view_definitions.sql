@@ -185,25 +185,30 @@ SELECT docstore.wait_for_view('wordy');
 SELECT id, length(words) FROM wordy;
 SELECT docstore.drop_collection('beans', cascade => true);
 
--- A type that is gone pauses the views that have it, and no other; they can be dropped.
+-- A type or collation that is gone pauses the views that have it, and no other; they can be dropped.
 SELECT docstore.create_collection('beans');
 INSERT INTO beans VALUES ('b/1', '{"pods": 3}');
 CREATE DOMAIN pods AS int CHECK (VALUE >= 0);
 CREATE TYPE size AS ENUM ('small', 'large');
+CREATE COLLATION plainly FROM "C";
 SELECT docstore.create_view('by_pods', $$SELECT (doc->>'pods')::public.pods AS pods, doc->>'sort' AS sort FROM docs$$, '{beans}', 'pods');
 SELECT docstore.create_view('groups', $$SELECT (doc->>'pods')::public.pods AS pods, 1::bigint AS n FROM docs$$, '{beans}', NULL,
 	'SELECT pods, sum(n)::bigint AS n FROM results GROUP BY pods');
 SELECT docstore.create_view('sized', $$SELECT 'small'::public.size AS size FROM docs$$, '{beans}');
+SELECT docstore.create_view('sorts', $$SELECT (doc->>'sort') COLLATE public.plainly AS sort, 1 AS one FROM docs$$, '{beans}', NULL,
+	'SELECT max(sort) AS sort, one FROM results GROUP BY one');
 SELECT docstore.create_view('well', $$SELECT (doc->>'pods')::int AS pods FROM docs$$, '{beans}', 'pods');
 SELECT docstore.wait_for_view(name) FROM docstore.views;
 DROP DOMAIN pods CASCADE;
 DROP TYPE size CASCADE;
+DROP COLLATION plainly CASCADE;
 INSERT INTO beans VALUES ('b/2', '{"pods": 5}');
 SELECT docstore.wait_for_view('well');
 SELECT * FROM well ORDER BY pods;
 SELECT docstore.wait_for_view('by_pods');
 SELECT docstore.wait_for_view('groups');
 SELECT docstore.wait_for_view('sized');
+SELECT docstore.wait_for_view('sorts');
 SELECT name, state, reason FROM docstore.view_status ORDER BY name;
 SELECT sort, id FROM by_pods;
 SELECT * FROM groups;
@@ -216,5 +221,5 @@ DROP SCHEMA views CASCADE;
 SELECT docstore.replace_view('sized', $$SELECT (doc->>'pods')::int AS size FROM docs$$, '{beans}', 'size');
 SELECT docstore.wait_for_view('sized');
 SELECT name, state, reason FROM docstore.view_status WHERE name = 'sized';
-SELECT docstore.drop_view('by_pods'), docstore.drop_view('groups'), docstore.drop_view('sized');
+SELECT docstore.drop_view('by_pods'), docstore.drop_view('groups'), docstore.drop_view('sized'), docstore.drop_view('sorts');
 SELECT docstore.drop_collection('beans', cascade => true);

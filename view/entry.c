@@ -28,11 +28,17 @@ damaged(const char *what)
 }
 
 const char *
-view_lost_type(const ViewShape *shape)
+view_lost(const ViewShape *shape, bool collations)
 {
 	for (int i = 0; i < shape->ncolumns; i++)
-		if (!SearchSysCacheExists1(TYPEOID, ObjectIdGetDatum(shape->columns[i].type)))
-			return psprintf("the type of column \"%s\" does not exist any more", shape->columns[i].name);
+	{
+		const ViewColumn *column = &shape->columns[i];
+
+		if (!SearchSysCacheExists1(TYPEOID, ObjectIdGetDatum(column->type)))
+			return psprintf("the type of column \"%s\" does not exist any more", column->name);
+		if (collations && OidIsValid(column->collation) && !SearchSysCacheExists1(COLLOID, ObjectIdGetDatum(column->collation)))
+			return psprintf("the collation of column \"%s\" does not exist any more", column->name);
+	}
 	return NULL;
 }
 
@@ -40,7 +46,7 @@ ViewLayout *
 view_layout(const ViewShape *shape)
 {
 	ViewLayout *layout = palloc(sizeof(ViewLayout));
-	const char *lost = view_lost_type(shape);
+	const char *lost = view_lost(shape, false);
 	int n = shape->ncolumns;
 
 	if (lost != NULL)

@@ -45,8 +45,8 @@
 /* Longest key of a row behind its prefix. */
 #define VIEW_MAX_KEY 8192
 
-/* What is wrong, if a column's type was dropped; else NULL. */
-extern const char *view_lost_type(const ViewShape *shape);
+/* What is wrong, if a column's type, or its collation (to store and read rows nobody needs that), was dropped; else NULL. */
+extern const char *view_lost(const ViewShape *shape, bool collations);
 
 /* The map's columns as they are stored. */
 typedef struct ViewLayout

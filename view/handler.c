@@ -96,7 +96,7 @@ analyze(Relation relation, AcquireSampleRowsFunc *func, BlockNumber *pages)
 	return collections.AnalyzeForeignTable(relation, func, pages);
 }
 
-/* PostgreSQL leaves out what LIMIT TO and EXCEPT do. What has lost a column's type cannot be declared. */
+/* PostgreSQL leaves out what LIMIT TO and EXCEPT do. What has lost a column's type or collation cannot be declared. */
 static List *
 import_schema(ImportForeignSchemaStmt *stmt, Oid server)
 {
@@ -112,7 +112,7 @@ import_schema(ImportForeignSchemaStmt *stmt, Oid server)
 	{
 		View *view = lfirst(lc);
 
-		if (!view->replacing && has_privs_of_role(GetUserId(), view->owner) && view_lost_type(view->shape) == NULL)
+		if (!view->replacing && has_privs_of_role(GetUserId(), view->owner) && view_lost(view->shape, true) == NULL)
 			statements = lappend(statements, view_table_statement(view, server_name));
 	}
 	return statements;

@@ -306,15 +306,15 @@ make_fault(int sqlerrcode, const char *message)
 	return fault;
 }
 
-/* What the view rests on must be there still: types of columns, and rights. */
+/* What the view rests on must be there still: types and collations of columns, and rights. */
 static ErrorData *
 check_foundations(const Batch *batch)
 {
-	const char *lost = view_lost_type(batch->view->rows);
+	const char *lost = view_lost(batch->view->rows, true);
 	ListCell *lc;
 
 	if (lost == NULL)
-		lost = view_lost_type(batch->view->shape);
+		lost = view_lost(batch->view->shape, true);
 	if (lost != NULL)
 		return make_fault(ERRCODE_UNDEFINED_OBJECT, lost);
 	foreach (lc, batch->view->collections)
