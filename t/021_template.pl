@@ -104,6 +104,17 @@ like($err, qr/cannot run inside a transaction block/, 'in a transaction');
 $node->safe_psql('postgres', 'CREATE DATABASE plain; CREATE DATABASE plain0 TEMPLATE template0; DROP DATABASE copy');
 $node->safe_psql('postgres', 'DROP DATABASE theirs; DROP DATABASE failed');
 is($node->safe_psql('shop', q{SELECT count(*) FROM emptied}), '2', 'the template is as it was');
+# A copy's views have an indexer though nobody made or waits for one there, and so have those of what is a template no more.
+$node->safe_psql('plain', q{
+	CREATE EXTENSION docstore;
+	SELECT docstore.create_collection('seeds');
+	INSERT INTO seeds VALUES ('1', '{"n": 1}');
+	SELECT docstore.create_view('by_n', $$ SELECT doc->>'n' AS n FROM docs $$, '{seeds}')});
+$node->safe_psql('postgres', 'CREATE DATABASE viewed TEMPLATE plain');
+ok($node->poll_query_until('viewed', q{SELECT count(*) = 1 FROM by_n}), 'a view of the copy is built');
+$node->safe_psql('postgres', 'CREATE DATABASE mould TEMPLATE plain IS_TEMPLATE true');
+$node->safe_psql('postgres', 'ALTER DATABASE mould IS_TEMPLATE false');
+ok($node->poll_query_until('mould', q{SELECT count(*) = 1 FROM by_n}), 'and of a database that was a template');
 is($node->safe_psql('postgres', 'SELECT count(*) FROM docstore.verify()'), '0', 'no damage');
 $node->stop;
 done_testing();

@@ -62,7 +62,8 @@ typedef struct Running
 static const char *const kinds[DOCSTORE_WORKER_KINDS] = {"indexer", "replicator"};
 
 static Running running[DOCSTORE_MAX_WORKED * DOCSTORE_WORKER_KINDS];
-static Oid worked; /* in a worker: its database */
+static Oid worked;   /* in a worker: its database */
+static List *opened; /* databases that this transaction made, or lets connect to */
 static ProcessUtility_hook_type next_utility;
 
 /* ---- the launcher ---- */
@@ -328,6 +329,45 @@ database_needed_alone(Node *statement)
 }
 
 static void
+look_into_opened(XactEvent event, void *arg)
+{
+	ListCell *lc;
+
+	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE)
+		return;
+	if (event == XACT_EVENT_COMMIT)
+		foreach (lc, opened)
+			for (int kind = 0; kind < DOCSTORE_WORKER_KINDS; kind++)
+				docstore_want_worker(kind, lfirst_oid(lc));
+	list_free(opened);
+	opened = NIL;
+}
+
+/* A copy has its template's views and replications, which nobody makes there; and the launcher passes by what cannot be connected to. */
+static void
+note_opened(Node *statement)
+{
+	const char *name = NULL;
+	MemoryContext context;
+	ListCell *lc;
+	Oid database;
+
+	if (IsA(statement, CreatedbStmt))
+		name = ((CreatedbStmt *) statement)->dbname;
+	else if (IsA(statement, AlterDatabaseStmt))
+		foreach (lc, ((AlterDatabaseStmt *) statement)->options)
+			if (strcmp(((DefElem *) lfirst(lc))->defname, "is_template") == 0 ||
+				strcmp(((DefElem *) lfirst(lc))->defname, "allow_connections") == 0)
+				name = ((AlterDatabaseStmt *) statement)->dbname;
+	/* ALTER DATABASE ... SET TABLESPACE commits by itself. */
+	if (name == NULL || !IsTransactionState() || !OidIsValid(database = get_database_oid(name, true)))
+		return;
+	context = MemoryContextSwitchTo(TopMemoryContext);
+	opened = list_append_unique_oid(opened, database);
+	MemoryContextSwitchTo(context);
+}
+
+static void
 release(int code, Datum database)
 {
 	docstore_release_workers(DatumGetObjectId(database));
@@ -369,6 +409,7 @@ utility(PlannedStmt *pstmt, const char *text, bool read_only, ProcessUtilityCont
 	if (!OidIsValid(database))
 	{
 		next(pstmt, text, read_only, context, params, env, dest, completion);
+		note_opened(pstmt->utilityStmt);
 		return;
 	}
 	(void) docstore_hold_workers(database, true);
@@ -379,11 +420,13 @@ utility(PlannedStmt *pstmt, const char *text, bool read_only, ProcessUtilityCont
 	}
 	PG_END_ENSURE_ERROR_CLEANUP(release, ObjectIdGetDatum(database));
 	docstore_release_workers(database);
+	note_opened(pstmt->utilityStmt);
 }
 
 void
 docstore_databases_init(void)
 {
+	RegisterXactCallback(look_into_opened, NULL);
 	next_utility = ProcessUtility_hook;
 	ProcessUtility_hook = utility;
 }
