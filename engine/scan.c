@@ -27,6 +27,8 @@ typedef enum Place
 	PLACE_BACKWARD
 } Place;
 
+#define LOOK_VERSIONS 1024
+
 typedef struct Scan
 {
 	LsmScan pub;
@@ -78,6 +80,16 @@ static void
 out_of_memory(Scan *s)
 {
 	stop(s, lsm_no_memory(&s->pub.err));
+}
+
+/* A move may pass over any number of versions that nobody shows.  False: stopped. */
+static bool
+may_go_on(Scan *s, uint32_t *passed)
+{
+	if ((++*passed & (LOOK_VERSIONS - 1)) != 0 || !lsm_stopping(s->db))
+		return true;
+	stop(s, lsm_fail(&s->pub.err, LSM_INTERRUPTED, 0, NULL, 0, "scan was interrupted"));
+	return false;
 }
 
 /* The iterator ended: was it an error? */
@@ -455,6 +467,7 @@ find_forward(Scan *s, bool passing)
 	LsmSlice upper = lsm_buf_slice(&s->upper);
 	bool skipped = false;
 	uint64_t dead = 0;
+	uint32_t passed = 0;
 
 	for (; s->it->valid; lsm_iter_next(s->it))
 	{
@@ -463,7 +476,7 @@ find_forward(Scan *s, bool passing)
 		LsmStamp stamp;
 		uint64_t trailer;
 
-		if (!sound(s))
+		if (!sound(s) || !may_go_on(s, &passed))
 			return;
 		user = lsm_ikey_user(s->it->key);
 		if (passing && same_key(&s->key, user))
@@ -523,6 +536,7 @@ find_backward(Scan *s)
 	LsmStamp best = {0, 0, 0};
 	uint64_t best_seq = 0;
 	uint64_t dead = 0;
+	uint32_t passed = 0;
 
 	for (; s->it->valid; lsm_iter_prev(s->it))
 	{
@@ -531,7 +545,7 @@ find_backward(Scan *s)
 		LsmStamp stamp;
 		uint64_t trailer;
 
-		if (!sound(s))
+		if (!sound(s) || !may_go_on(s, &passed))
 			return;
 		user = lsm_ikey_user(s->it->key);
 		if (!have_key || !same_key(&s->key, user))

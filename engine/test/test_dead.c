@@ -4,7 +4,8 @@
  * Invariants: after a scan over a deleted stretch and the background work that follows nothing of it is left,
  * whether it lay in a memtable, in level 0 or in a small part of larger files, and whichever way the scan went;
  * what else is there stays as it is; what a snapshot needs stays until it is released, and is not tried again and
- * again meanwhile; few deletions among many keys, and stretches with nothing dead, give nothing to do.
+ * again meanwhile; few deletions among many keys, and stretches with nothing dead, give nothing to do.  While a
+ * scan passes over what is dead it can be stopped.
  */
 #include "engine/dead.h"
 #include "engine/test/sim_store.h"
@@ -190,6 +191,44 @@ test_snapshot(void)
 	close_sim();
 }
 
+/* should_stop */
+static bool
+yes(void *arg)
+{
+	(void) arg;
+	return true;
+}
+
+static void
+test_stopped(void)
+{
+	LsmOptions options;
+	LsmRead read;
+	LsmScan *scan;
+	LsmError err;
+
+	lsm_options_init(&options);
+	open_sim(&options);
+	write_keys(0, KEYS, 1, true);
+	write_key(KEYS, 60, false);
+	read = (LsmRead){.max_seq = lsm_last_sequence(db)};
+	MUST(lsm_scan_open(db, &read, lsm_slice("", 0), lsm_slice("", 0), &scan, &err), &err);
+	db->should_stop = yes;
+	lsm_scan_first(scan);
+	CHECK(!scan->valid && scan->status == LSM_INTERRUPTED);
+	lsm_scan_last(scan);
+	CHECK(scan->valid);
+	lsm_scan_prev(scan);
+	CHECK(!scan->valid && scan->status == LSM_INTERRUPTED);
+	db->should_stop = NULL;
+	lsm_scan_first(scan);
+	CHECK(scan->valid);
+	lsm_scan_next(scan);
+	CHECK(!scan->valid && scan->status == LSM_OK);
+	lsm_scan_close(scan);
+	close_sim();
+}
+
 int
 main(void)
 {
@@ -198,5 +237,6 @@ main(void)
 	test_stretches(1 << 20, 8 << 10);
 	test_sparse();
 	test_snapshot();
+	test_stopped();
 	return test_done();
 }
