@@ -237,6 +237,23 @@ docstore_workers_look(void)
 	return look;
 }
 
+bool
+docstore_ask_workers(Oid database)
+{
+	int i;
+
+	SpinLockAcquire(&list()->mutex);
+	i = slot_of(database, false);
+	if (i < 0)
+	{
+		i = slot_of(database, true);
+		for (int kind = 0; i >= 0 && kind < DOCSTORE_WORKER_KINDS; kind++)
+			list()->slots[i].workers[kind].wanted = true;
+	}
+	SpinLockRelease(&list()->mutex);
+	return i >= 0;
+}
+
 int
 docstore_workers_wanted(DocstoreWorkerKind kind, Oid databases[DOCSTORE_MAX_WORKED])
 {

@@ -62,8 +62,10 @@ typedef struct Running
 static const char *const kinds[DOCSTORE_WORKER_KINDS] = {"indexer", "replicator"};
 
 static Running running[DOCSTORE_MAX_WORKED * DOCSTORE_WORKER_KINDS];
-static Oid worked;   /* in a worker: its database */
-static List *opened; /* databases that this transaction made, or lets connect to */
+static List *to_ask;       /* in the launcher: databases for which there was no slot yet */
+static TimestampTz served; /* when it last became shorter */
+static Oid worked;         /* in a worker: its database */
+static List *opened;       /* databases that this transaction made, or lets connect to */
 static ProcessUtility_hook_type next_utility;
 
 /* ---- the launcher ---- */
@@ -173,6 +175,27 @@ start(DocstoreWorkerKind kind, Oid database, Running *place)
 				 errhint("Raise max_worker_processes.")));
 }
 
+/* Few of many databases may have anything to do.  Those that do not give their slots back, and the next are asked. */
+static void
+ask_databases(const List *usable, bool all)
+{
+	MemoryContext context = MemoryContextSwitchTo(TopMemoryContext);
+	int before = list_length(to_ask);
+	ListCell *lc;
+
+	if (all)
+	{
+		list_free(to_ask);
+		to_ask = list_copy(usable);
+	}
+	foreach (lc, to_ask)
+		if (!list_member_oid(usable, lfirst_oid(lc)) || docstore_ask_workers(lfirst_oid(lc)))
+			to_ask = foreach_delete_current(to_ask, lc);
+	if (before == 0 || list_length(to_ask) < before)
+		served = GetCurrentTimestamp();
+	MemoryContextSwitchTo(context);
+}
+
 bool
 docstore_start_workers(void *arg)
 {
@@ -181,9 +204,8 @@ docstore_start_workers(void *arg)
 	MemoryContext context = CurrentMemoryContext;
 	DocstoreTask *task = arg;
 	bool look = docstore_workers_look();
-	bool idle = !look;
+	bool idle = !look && to_ask == NIL;
 	List *usable;
-	ListCell *lc;
 
 	for (int kind = 0; kind < DOCSTORE_WORKER_KINDS; kind++)
 	{
@@ -202,10 +224,7 @@ docstore_start_workers(void *arg)
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(context);
 
-	if (look)
-		foreach (lc, usable)
-			for (int kind = 0; kind < DOCSTORE_WORKER_KINDS; kind++)
-				docstore_want_worker(kind, lfirst_oid(lc));
+	ask_databases(usable, look);
 	for (int kind = 0; kind < DOCSTORE_WORKER_KINDS; kind++)
 	{
 		n[kind] = docstore_workers_wanted(kind, wanted[kind]);
@@ -224,6 +243,15 @@ docstore_start_workers(void *arg)
 			else
 				start(kind, wanted[kind][i], place);
 		}
+	}
+	if (to_ask != NIL)
+	{
+		task->every_ms = FIRST_PAUSE_MS;
+		if (TimestampDifferenceExceeds(served, GetCurrentTimestamp(), LONGEST_PAUSE_MS))
+			ereport(ERROR,
+					(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+					 errmsg("too many databases have views or replications"),
+					 errdetail("No more than %d can have workers.", DOCSTORE_MAX_WORKED)));
 	}
 	return false;
 }
