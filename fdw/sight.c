@@ -10,6 +10,8 @@
 
 #include "fdw/sight.h"
 
+#include "access/xact.h"
+
 #define MANY_DEAD 32
 
 typedef struct Look
@@ -57,7 +59,8 @@ visit(void *arg, const LsmVersion *version, LsmSlice payload, volatile uint8_t *
 		if (sight->mode == LockTupleKeyShare && (version->stamp.flags & LSM_STAMP_DELETE) == 0)
 			return true;
 		block(sight, &version->stamp);
-		return false;
+		/* What lies below is older than all that will be there; but a snapshot that does not show it is too old already. */
+		return IsolationUsesXactSnapshot();
 	}
 	if (fate == DOCSTORE_FATE_UNKNOWN)
 	{

@@ -109,6 +109,14 @@ docstore_writer_init(DocWriter *writer, const DocCollection *collection, Command
 
 /* ---- step 2 ---- */
 
+static void
+throw_concurrent(bool deleted)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("could not serialize access due to concurrent %s", deleted ? "delete" : "update")));
+}
+
 /* Returns false if the caller did not want to wait. */
 static bool
 wait_turn(DocWriter *writer, Change *change)
@@ -139,6 +147,22 @@ wait_turn(DocWriter *writer, Change *change)
 	return true;
 }
 
+/*
+ * REPEATABLE READ: whether or not the one who is in the way commits, what the
+ * scan saw is not the newest any more.  As for a table, there is nothing to wait for then.
+ */
+static void
+refuse_overtaken(const Change *change)
+{
+	const Sight *sight = &change->sight;
+	bool seen = change->kind == CHANGE_UPDATE || change->kind == CHANGE_DELETE ||
+				(change->kind == CHANGE_LOCK && change->wait != LockWaitSkip);
+
+	if (seen && IsolationUsesXactSnapshot() && sight->any && sight->fate != DOCSTORE_FATE_OWN &&
+		!doc_same_version(sight->version.seq, change->seen))
+		throw_concurrent(!sight->exists);
+}
+
 static void
 leave_queues(Change *changes, int n)
 {
@@ -159,14 +183,6 @@ id_text(const DocumentKey *key)
 	int len = pg_mbcliplen(id.data, (int) id.len, 200);
 
 	return psprintf("%.*s%s", len, id.data, len < (int) id.len ? "..." : "");
-}
-
-static void
-throw_concurrent(bool deleted)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-			 errmsg("could not serialize access due to concurrent %s", deleted ? "delete" : "update")));
 }
 
 /* Is the newest version one that the writer's snapshot should have shown, but did not? */
@@ -438,6 +454,7 @@ perform(DocWriter *writer, Change *changes, int n, TimestampTz modified, LsmVers
 			doc_look(change->key, lock_mode(change), change->want_found ? &writer->found : NULL, change->known, &change->sight);
 			if (change->sight.blocked)
 			{
+				refuse_overtaken(change);
 				if (wait_turn(writer, change))
 					again = true;
 				else
