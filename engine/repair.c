@@ -48,6 +48,8 @@ typedef struct Repair
 	uint64_t max_number;
 	bool found; /* damage, in the file being read */
 
+	Numbers bad;       /* tables that are to be set aside */
+	uint32_t looked;   /* entries since the last look around, and before */
 	LsmFiles *known;   /* what the manifest says; NULL if it cannot be read */
 	Numbers deleted;   /* tables that some manifest says are deleted */
 	bool has_position; /* some manifest told one */
@@ -288,11 +290,23 @@ typedef struct Reading
 	LsmOutput *output; /* gets the entries, or NULL */
 } Reading;
 
+/* After every so many entries. */
+static LsmStatus
+look_around(Repair *r, LsmError *err)
+{
+	if ((++r->looked & 1023) == 0 && lsm_stopping(r->db))
+		return lsm_fail(err, LSM_INTERRUPTED, 0, NULL, 0, "repair was interrupted");
+	return LSM_OK;
+}
+
 static LsmStatus
 read_entry(void *arg, LsmSlice ikey, LsmSlice value, LsmError *err)
 {
 	Reading *reading = arg;
+	LsmStatus status = look_around(reading->r, err);
 
+	if (status != LSM_OK)
+		return status;
 	if (reading->output != NULL)
 		return lsm_output_add(reading->output, ikey, value, err);
 	if ((reading->entries == 0 && !lsm_buf_set(&reading->smallest, ikey.data, ikey.len)) ||
@@ -332,7 +346,7 @@ ignore_damage(void *arg, const LsmError *what)
 }
 
 static LsmStatus
-rewrite_table(Repair *r, int level, uint64_t number, const char *name, LsmError *err)
+rewrite_table(Repair *r, int level, uint64_t number, LsmError *err)
 {
 	Reading again = {.r = r};
 	LsmOutput output;
@@ -345,8 +359,8 @@ rewrite_table(Repair *r, int level, uint64_t number, const char *name, LsmError 
 		status = lsm_output_finish(&output, err);
 	for (int i = 0; i < output.nfiles && status == LSM_OK; i++)
 		status = keep_file(r, level, output.files[i], err);
-	if (status == LSM_OK)
-		status = set_aside(r, name, err);
+	if (status == LSM_OK && !numbers_add(&r->bad, number))
+		status = lsm_no_memory(err);
 	lsm_output_free(&output);
 	return status;
 }
@@ -397,12 +411,13 @@ read_table(Repair *r, int level, uint64_t number, LsmError *err)
 		if (!r->found)
 			report_text(r, name, 0, "table is empty");
 		r->result->lost_tables++;
-		status = set_aside(r, name, err);
+		if (!numbers_add(&r->bad, number))
+			status = lsm_no_memory(err);
 	}
 	else if (r->found)
 	{
 		r->result->damaged_tables++;
-		status = rewrite_table(r, level, number, name, err);
+		status = rewrite_table(r, level, number, err);
 	}
 	else
 	{
@@ -543,8 +558,12 @@ merge_runs(Repair *r, Run *runs, int nruns, LsmOutput *output, LsmError *err)
 	if (it == NULL)
 		return status;
 	for (lsm_iter_seek_first(it); it->valid && status == LSM_OK; lsm_iter_next(it))
+	{
+		status = look_around(r, err);
 		/* a version may be in a compaction's input and in its output: the second one is passed over */
-		status = lsm_output_add(output, it->key, it->value, err);
+		if (status == LSM_OK)
+			status = lsm_output_add(output, it->key, it->value, err);
+	}
 	if (status == LSM_OK && it->status != LSM_OK)
 	{
 		status = it->status;
@@ -664,6 +683,16 @@ write_manifest(Repair *r, LsmError *err)
 		lsm_file_name(name, LSM_FILE_MANIFEST, r->manifests.numbers[i]);
 		status = set_aside(r, name, err);
 	}
+	/* Not before: who repairs again after a crash must find what this repair has read. */
+	for (int i = 0; i < r->bad.n && status == LSM_OK; i++)
+	{
+		char name[64];
+		uint64_t size;
+
+		status = find_table(r, r->bad.numbers[i], name, &size, err);
+		if (status == LSM_OK)
+			status = set_aside(r, name, err);
+	}
 	if (status == LSM_OK)
 		status = db->env->ops->sync_dir(db->env, err);
 	return status;
@@ -720,14 +749,15 @@ repair_with(LsmDb *db, uint64_t position, LsmDamage damage, void *arg, LsmRepair
 	free(r.logs.numbers);
 	free(r.manifests.numbers);
 	free(r.deleted.numbers);
+	free(r.bad.numbers);
 	return status;
 }
 
 LsmStatus
 lsm_repair(LsmEnv *env, const LsmOptions *options, bool stamped, uint64_t position, LsmDamage damage, void *arg,
-		   LsmRepairResult *result, LsmError *err)
+		   bool (*should_stop)(void *arg), LsmRepairResult *result, LsmError *err)
 {
-	LsmAttach attach = {.env = env, .txn = stamped ? &no_transactions : NULL, .handle = 0};
+	LsmAttach attach = {.env = env, .txn = stamped ? &no_transactions : NULL, .handle = 0, .should_stop = should_stop};
 	LsmError local;
 	LsmStatus status;
 	LsmDb *db;

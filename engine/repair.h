@@ -25,8 +25,11 @@ typedef struct LsmRepairResult
  * Damage is reported as it is found.  Damaged files stay, with ".bad" added to their names.  What was deleted
  * or replaced may be back where the table that says so was lost, or where a manifest was lost and a table
  * that was done with had not been removed yet.
+ *
+ * should_stop (may be NULL) is asked now and then: LSM_INTERRUPTED if it says so.  Then, and after a crash, the files are as
+ * they were, with some new ones that nobody knows; to be repaired again.
  */
 extern LsmStatus lsm_repair(LsmEnv *env, const LsmOptions *options, bool stamped, uint64_t position, LsmDamage damage,
-							void *arg, LsmRepairResult *result, LsmError *err);
+							void *arg, bool (*should_stop)(void *arg), LsmRepairResult *result, LsmError *err);
 
 #endif

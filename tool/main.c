@@ -315,7 +315,7 @@ repair(Tool *tool, uint64_t position)
 	else
 		lsm_options_init_leveldb(&options);
 	options.block_cache_size = 0;
-	status = lsm_repair(tool->env, &options, tool->stamped, position, report_damage, tool, &r, &err);
+	status = lsm_repair(tool->env, &options, tool->stamped, position, report_damage, tool, NULL, &r, &err);
 	if (status == LSM_NOT_FOUND && tool->stamped)
 		die("%s\nGive it with --position: the restart_lsn of the replication slot \"docstore\" is one that is early enough.", err.text);
 	must(status, &err);
