@@ -517,4 +517,13 @@ COMMENT ON FUNCTION docstore.compact(text) IS 'flushes, then compacts a collecti
 CREATE FUNCTION docstore.verify(OUT file text, OUT "offset" bigint, OUT problem text)
 RETURNS SETOF record AS 'MODULE_PATHNAME', 'docstore_verify' LANGUAGE C;
 COMMENT ON FUNCTION docstore.verify() IS 'reads every file of the store and returns a row for each damage';
-REVOKE ALL ON FUNCTION docstore.flush(), docstore.compact(text), docstore.verify() FROM PUBLIC;
+CREATE FUNCTION docstore.repair(
+	OUT tables bigint,          -- sound ones
+	OUT damaged_tables bigint,  -- of which what could be read was written to new ones
+	OUT lost_tables bigint,     -- of which nothing could be read, or missing
+	OUT entries bigint,         -- in tables
+	OUT rewritten boolean,      -- the order of the tables was lost with the manifest: all were merged
+	OUT wal_position pg_lsn     -- from where WAL is read now
+) RETURNS record AS 'MODULE_PATHNAME', 'docstore_repair' LANGUAGE C;
+COMMENT ON FUNCTION docstore.repair() IS 'makes a store that does not come up usable again, from the files that are there';
+REVOKE ALL ON FUNCTION docstore.flush(), docstore.compact(text), docstore.verify(), docstore.repair() FROM PUBLIC;

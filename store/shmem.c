@@ -21,8 +21,8 @@ static shmem_request_hook_type previous_request_hook = NULL;
 static shmem_startup_hook_type previous_startup_hook = NULL;
 static LsmEnv *env = NULL;
 
-static void
-make_options(LsmOptions *options)
+void
+docstore_engine_options(LsmOptions *options)
 {
 	lsm_options_init(options);
 	options->memtable_size = (size_t) docstore_memtable_size_kb * 1024;
@@ -62,7 +62,7 @@ total_size(void)
 {
 	LsmOptions options;
 
-	make_options(&options);
+	docstore_engine_options(&options);
 	return add_size(store_offset(), lsm_shared_size(&options));
 }
 
@@ -88,7 +88,7 @@ startup(void)
 	{
 		LsmOptions options;
 
-		make_options(&options);
+		docstore_engine_options(&options);
 		memset(docstore_shared, 0, sizeof(*docstore_shared));
 		docstore_shared->env_offset = env_offset();
 		docstore_shared->rowlock_offset = rowlock_offset();

@@ -10,7 +10,25 @@
 #include "storage/spin.h"
 
 #include "engine/db.h"
+#include "engine/repair.h"
 #include "store/workers.h"
+
+/* What docstore.repair() asks the compactor for, and what became of it (worker/repair.c). */
+typedef enum DocstoreRepairState
+{
+	DOCSTORE_REPAIR_NONE,
+	DOCSTORE_REPAIR_ASKED,
+	DOCSTORE_REPAIR_RUNS,
+	DOCSTORE_REPAIR_DONE,
+	DOCSTORE_REPAIR_FAILED
+} DocstoreRepairState;
+
+typedef struct DocstoreRepair
+{
+	DocstoreRepairState state;
+	LsmRepairResult result; /* done */
+	LsmError err;           /* failed */
+} DocstoreRepair;
 
 typedef struct DocstoreShared
 {
@@ -22,13 +40,16 @@ typedef struct DocstoreShared
 	pg_atomic_uint32 backups;       /* sessions that called pg_backup_start */
 	bool redone;                    /* the startup process met a batch; constant afterwards */
 	slock_t mutex;
-	char trouble[256]; /* mutex; why the compactor cannot bring the store up, or one of its tasks fails; "" if all is well */
+	char trouble[256];     /* mutex; why the compactor cannot bring the store up, or one of its tasks fails; "" if all is well */
+	DocstoreRepair repair; /* mutex */
 	DocstoreWorkers workers;
 } DocstoreShared;
 
 /* NULL unless loaded by shared_preload_libraries. */
 extern DocstoreShared *docstore_shared;
 extern LsmShared *docstore_lsm_shared(void);
+/* How the settings say that the engine works. */
+extern void docstore_engine_options(LsmOptions *options);
 
 /* The compactor tells the others what is wrong with it, "" if nothing. */
 extern void docstore_set_trouble(const char *text);

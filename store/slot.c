@@ -204,6 +204,12 @@ docstore_slot_is_ahead(uint64 position)
 	return MyReplicationSlot != NULL && MyReplicationSlot->data.restart_lsn > (XLogRecPtr) position;
 }
 
+uint64
+docstore_slot_position(void)
+{
+	return MyReplicationSlot->data.restart_lsn;
+}
+
 void
 docstore_slot_hold(uint64 position)
 {

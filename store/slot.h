@@ -28,6 +28,8 @@ extern void docstore_slot_make_for_redo(void);
 extern TransactionId docstore_slot_peek_xid(void);
 /* Is WAL from position on not kept?  So it is for a slot that was lost and made anew; then memtables must be flushed. */
 extern bool docstore_slot_is_ahead(uint64 position);
+/* WAL is kept from here on. */
+extern uint64 docstore_slot_position(void);
 /* Before WAL is read from position: it must stay until the store needs it no more.  Moves the slot back if it is ahead. */
 extern void docstore_slot_hold(uint64 position);
 /* Everything before position is in tables: WAL before it may go. */

@@ -123,7 +123,7 @@ check_recovery_can_come(TimestampTz *missing_since)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("docstore cannot recover its store: %s", trouble),
-				 errhint("The server's log tells more.")));
+				 errhint("The server's log tells more.  If files are damaged or missing, docstore.repair() makes use of the others.")));
 	if (pg_atomic_read_u32(&docstore_shared->compactor_pid) != 0)
 		*missing_since = 0;
 	else if (*missing_since == 0)

@@ -37,6 +37,7 @@
 #include "store/store.h"
 #include "store/txn.h"
 #include "worker/compactor.h"
+#include "worker/repair.h"
 #include "worker/task.h"
 
 #define IDLE_MS 1000      /* between looks for work that nobody announced */
@@ -142,12 +143,17 @@ start_up(void)
 				 errmsg("its replication slot needs wal_level \"replica\" or higher and max_replication_slots above 0"),
 				 errhint("Change the settings and restart the server.")));
 	lsm_env_pg_make_directory();
+	if (docstore_repair_asked())
+	{
+		docstore_slot_acquire();
+		docstore_repair_run(asked_to_stop);
+	}
 	if (stat(LSM_PG_DIRECTORY "/CURRENT", &st) != 0 && (docstore_shared->redone || docstore_slot_exists()))
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("the files of the store are missing"),
 				 errdetail("There is no file \"%s/CURRENT\", but WAL or a replication slot says that there was a store.", LSM_PG_DIRECTORY),
-				 errhint("Restore directory \"%s\".  To begin with an empty store, drop replication slot \"%s\" and restart the server.",
+				 errhint("Restore directory \"%s\", or use docstore.repair() if its tables are there.  To begin with an empty store, drop replication slot \"%s\" and restart the server.",
 						 LSM_PG_DIRECTORY, DOCSTORE_SLOT)));
 	docstore_slot_acquire();
 	recover();
@@ -337,6 +343,8 @@ docstore_compactor_main(Datum arg)
 		if (ConfigReloadPending)
 			reload();
 		pgstat_report_activity(STATE_RUNNING, watch.ready ? "flush and compaction" : "recovery of the store");
+		if (!watch.ready && docstore_repair_asked())
+			docstore_task_hurry(&working);
 		/* whoever woke us has something to do, but does not end a pause */
 		if (woken && working.pause_ms == 0)
 			docstore_task_hurry(&working);
