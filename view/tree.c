@@ -274,7 +274,8 @@ touch(Tree *tree, int depth, uint32 hash, int parent, const ViewChange *changes,
 	if (count < 0 || count > PG_UINT32_MAX)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("the number of rows of a group in docstore view \"%s\" is wrong", tree->view->name)));
+				 errmsg("the number of rows of a group in docstore view \"%s\" is wrong", tree->view->name),
+				 errhint("Drop the view and make it again.")));
 	node = tree_add_node(tree, group, depth, hash, (uint32) count);
 	node->parent = parent;
 	node->existed = before.data != NULL;
@@ -365,7 +366,8 @@ read_inputs(Tree *tree, const TreeNode *node, ViewJob *job)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("the number of rows of a group in docstore view \"%s\" is wrong", tree->view->name),
-				 errdetail("%u rows are noted, %u are there.", node->count, below)));
+				 errdetail("%u rows are noted, %u are there.", node->count, below),
+				 errhint("Drop the view and make it again.")));
 	return bytes;
 }
 
