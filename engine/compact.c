@@ -85,7 +85,8 @@ keep_rate(LsmDb *db, Pace *pace, uint64_t bytes, LsmError *err)
 	LsmShared *shared = db->shared;
 	LsmEnv *env = db->env;
 
-	pace->ahead += (double) (bytes - pace->last_bytes);
+	/* a block that was begun may get smaller when it is compressed */
+	pace->ahead += (double) (int64_t) (bytes - pace->last_bytes);
 	pace->last_bytes = bytes;
 	for (;;)
 	{

@@ -48,7 +48,7 @@ look(void *arg)
 
 /* Seconds that one merge takes; `what` comes to pass that many seconds after it began. */
 static double
-merge_takes(void (*what)(void), double after, uint64_t *bytes)
+merge_takes(LsmCompression compression, void (*what)(void), double after, uint64_t *bytes)
 {
 	LsmOptions options;
 	LsmStats stats;
@@ -58,7 +58,7 @@ merge_takes(void (*what)(void), double after, uint64_t *bytes)
 
 	lsm_options_init(&options);
 	options.memtable_size = 4 << 20;
-	options.table.compression = options.level0_compression = LSM_COMPRESS_NONE;
+	options.table.compression = options.level0_compression = compression;
 	options.block_cache_size = 0;
 	options.level0_compact = 2;
 	open_sim(&options);
@@ -140,15 +140,19 @@ int
 main(void)
 {
 	uint64_t bytes;
-	double alone = merge_takes(NULL, 0, &bytes);
+	double alone = merge_takes(LSM_COMPRESS_NONE, NULL, 0, &bytes);
 
 	CHECK(bytes > KEYS * VALUE);
 	CHECK(near(alone, (double) bytes / RATE));
 
 	/* half at the rate, half at half of it; and the other way round */
-	CHECK(near(merge_takes(another_begins, alone / 2, &bytes), alone * 1.5));
-	CHECK(near(merge_takes(another_ends, alone, &bytes), alone * 1.5));
-	CHECK(near(merge_takes(twice_the_rate, alone / 2, &bytes), alone * 0.75));
+	CHECK(near(merge_takes(LSM_COMPRESS_NONE, another_begins, alone / 2, &bytes), alone * 1.5));
+	CHECK(near(merge_takes(LSM_COMPRESS_NONE, another_ends, alone, &bytes), alone * 1.5));
+	CHECK(near(merge_takes(LSM_COMPRESS_NONE, twice_the_rate, alone / 2, &bytes), alone * 0.75));
+	/* blocks get smaller when they are full */
+	alone = merge_takes(LSM_COMPRESS_ZSTD, NULL, 0, &bytes);
+	CHECK(bytes < KEYS * VALUE);
+	CHECK(near(alone, (double) bytes / RATE));
 	test_large_values();
 	return test_done();
 }
