@@ -224,20 +224,21 @@ docstore_start_workers(void *arg)
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(context);
 
+	/* What is wanted since we looked may have been made since. */
+	for (int kind = 0; kind < DOCSTORE_WORKER_KINDS; kind++)
+		for (int i = 0; i < n[kind]; i++)
+			if (!list_member_oid(usable, wanted[kind][i]))
+				docstore_forget_workers(wanted[kind][i]);
 	ask_databases(usable, look);
 	for (int kind = 0; kind < DOCSTORE_WORKER_KINDS; kind++)
 	{
 		n[kind] = docstore_workers_wanted(kind, wanted[kind]);
 		for (int i = 0; i < n[kind]; i++)
 		{
-			Running *place;
+			Running *place = NULL;
 
-			if (!list_member_oid(usable, wanted[kind][i]))
-			{
-				docstore_forget_workers(wanted[kind][i]);
-				continue;
-			}
-			place = place_for(kind, wanted[kind][i]);
+			if (list_member_oid(usable, wanted[kind][i]))
+				place = place_for(kind, wanted[kind][i]);
 			if (place == NULL)
 				task->every_ms = FIRST_PAUSE_MS;
 			else
