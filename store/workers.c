@@ -243,13 +243,9 @@ docstore_ask_workers(Oid database)
 	int i;
 
 	SpinLockAcquire(&list()->mutex);
-	i = slot_of(database, false);
-	if (i < 0)
-	{
-		i = slot_of(database, true);
-		for (int kind = 0; i >= 0 && kind < DOCSTORE_WORKER_KINDS; kind++)
-			list()->slots[i].workers[kind].wanted = true;
-	}
+	i = slot_of(database, true);
+	for (int kind = 0; i >= 0 && kind < DOCSTORE_WORKER_KINDS; kind++)
+		list()->slots[i].workers[kind].wanted = true;
 	SpinLockRelease(&list()->mutex);
 	return i >= 0;
 }

@@ -67,7 +67,7 @@ extern bool docstore_worker_waits_for_me(DocstoreWorkerKind kind);
 extern void docstore_workers_serve(Latch *latch); /* NULL: the launcher ends */
 /* True once after start, and when slots were short: ask all databases. */
 extern bool docstore_workers_look(void);
-/* Wants each kind of worker in a database that has no slot yet; false if there is none free. */
+/* Wants each kind of worker in a database; false if there is no slot free for it. */
 extern bool docstore_ask_workers(Oid database);
 /* Databases that want a worker; returns how many. */
 extern int docstore_workers_wanted(DocstoreWorkerKind kind, Oid databases[DOCSTORE_MAX_WORKED]);
