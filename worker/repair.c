@@ -15,6 +15,7 @@
 #include "storage/latch.h"
 #include "storage/spin.h"
 #include "utils/pg_lsn.h"
+#include "utils/timestamp.h"
 
 #include "engine/env_pg.h"
 #include "store/compat.h"
@@ -24,6 +25,7 @@
 #include "worker/repair.h"
 
 #define POLL_MS 50
+#define BEGIN_MS 30000 /* the compactor may be at a try to recover, or come to nothing before it could repair */
 #define RESULT_COLUMNS 6
 
 PG_FUNCTION_INFO_V1(docstore_repair);
@@ -66,10 +68,10 @@ note_damage(void *arg, const LsmError *damage)
 void
 docstore_repair_run(bool (*should_stop)(void *arg))
 {
+	LsmError err = {0};
 	LsmRepairResult result;
 	LsmOptions options;
 	LsmStatus status;
-	LsmError err;
 
 	if (!step(DOCSTORE_REPAIR_ASKED, DOCSTORE_REPAIR_RUNS))
 		return;
@@ -138,11 +140,13 @@ make_row(FunctionCallInfo fcinfo, const LsmRepairResult *result)
 
 /*
  * docstore.repair() returns (tables, damaged_tables, lost_tables, entries, rewritten, wal_position).  55000 if the store is up,
- * or may come up by itself; 55006 if somebody repairs it already.
+ * or may come up by itself, or if the compactor does not come to it; 55006 if somebody repairs it already.
  */
 Datum
 docstore_repair(PG_FUNCTION_ARGS)
 {
+	TimestampTz since = GetCurrentTimestamp();
+	char trouble[sizeof(docstore_shared->trouble)];
 	DocstoreRepair repair;
 
 	docstore_require_preload();
@@ -162,6 +166,13 @@ docstore_repair(PG_FUNCTION_ARGS)
 			SpinLockRelease(&docstore_shared->mutex);
 			if (repair.state == DOCSTORE_REPAIR_DONE || repair.state == DOCSTORE_REPAIR_FAILED)
 				break;
+			if (TimestampDifferenceExceeds(since, GetCurrentTimestamp(), BEGIN_MS) &&
+				step(DOCSTORE_REPAIR_ASKED, DOCSTORE_REPAIR_NONE))
+				ereport(ERROR,
+						(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						 errmsg("the compactor did not begin to repair the store"),
+						 docstore_get_trouble(trouble, sizeof(trouble)) ? errdetail("It says: %s.", trouble) : 0,
+						 errhint("The server's log tells more.")));
 			(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, POLL_MS, PG_WAIT_EXTENSION);
 			ResetLatch(MyLatch);
 			CHECK_FOR_INTERRUPTS();
