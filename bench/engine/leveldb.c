@@ -41,7 +41,7 @@ create(const char *dir)
 	store->filter = leveldb_filterpolicy_create_bloom(10);
 	leveldb_options_set_create_if_missing(store->options, 1);
 	leveldb_options_set_compression(store->options, leveldb_no_compression);
-	leveldb_options_set_write_buffer_size(store->options, 4 << 20);
+	leveldb_options_set_write_buffer_size(store->options, memtable_size);
 	leveldb_options_set_cache(store->options, store->cache);
 	leveldb_options_set_filter_policy(store->options, store->filter);
 	store->db = leveldb_open(store->options, dir, &err);

@@ -12,11 +12,13 @@
  * "longest" are of single puts (or batches) in a sustained load.  "settled" means: no
  * background work is due, and nothing was written for half a second.  Write
  * amplification is what the process handed to write() and the like, the log
- * included, per byte of keys and values.
+ * included, per byte of keys and values.  "open after a crash" begins when the log, all
+ * of it in one memtable of 160 MB, is in the system's cache.
  */
 #include <dirent.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -35,6 +37,9 @@
 #define MAX_ROUNDS 99
 #define MAX_ROWS 40
 #define SYNC_SECONDS 1.5
+#define CRASH_LOG (64 << 20) /* bytes of log, of which each pair has about CRASH_OVERHEAD besides key and value */
+#define CRASH_OVERHEAD 23
+#define CRASH_MEMTABLE (160 << 20)
 #define LONGEST_BIN 200000 /* microseconds that the histogram tells apart */
 
 static const StoreOps *const engines[] = {
@@ -81,6 +86,7 @@ typedef struct Latencies
 } Latencies;
 
 int background_workers = 1;
+size_t memtable_size = 4 << 20;
 
 void
 die(const char *format, ...)
@@ -509,6 +515,62 @@ fill_sync(Run *run, int writers)
 	return (double) n / (now() - since);
 }
 
+/* Fills one memtable, with a log of 64 MB, and is killed. */
+static _Noreturn void
+crash(Run *run, uint32_t n)
+{
+	char key[KEY_LEN];
+	const char *pointer = key;
+	pid_t worker;
+
+	run->store = run->ops->create(run->dir);
+	run->handle = run->ops->attach(run->store, 0, false);
+	for (uint32_t i = 0; i < n; i++)
+	{
+		/* in no order: the factor is a prime that does not divide n */
+		make_key(key, (uint64_t) i * 2654435761 % n * 2);
+		run->ops->write(run->handle, &pointer, KEY_LEN, some_value(run, i), run->value_len, 1, false);
+	}
+	for (int i = 0; run->ops->worker != NULL && (worker = run->ops->worker(run->store, i)) != 0; i++)
+	{
+		kill(worker, SIGKILL);
+		waitpid(worker, NULL, 0);
+	}
+	kill(getpid(), SIGKILL);
+	for (;;)
+		pause();
+}
+
+/* Seconds until what was left behind is open. */
+static double
+open_after_crash(Run *run)
+{
+	uint32_t n = (uint32_t) (CRASH_LOG / (KEY_LEN + run->value_len + CRASH_OVERHEAD));
+	double since;
+	double took;
+	int status;
+	pid_t pid;
+
+	remove_dir(run->dir);
+	memtable_size = CRASH_MEMTABLE;
+	pid = fork();
+	if (pid == 0)
+		crash(run, n);
+	if (waitpid(pid, &status, 0) != pid || !WIFSIGNALED(status))
+		die("%s did not crash", run->ops->name);
+	since = now();
+	run->store = run->ops->create(run->dir);
+	took = now() - since;
+	run->handle = run->ops->attach(run->store, 0, false);
+	if (run->ops->walk(run->handle, NULL, 0, UINT64_MAX) != n)
+		die("%s: not everything is there after a crash", run->ops->name);
+	run->ops->detach(run->handle);
+	run->ops->close(run->store);
+	remove_dir(run->dir);
+	memtable_size = 4 << 20;
+	return took;
+}
+
 /* ---- a run ---- */
 
 static void
@@ -603,6 +665,7 @@ run_engine(const StoreOps *ops, const char *dir, uint32_t count, size_t value_le
 		run.values[i] = (char) next_random(&run.random);
 	shuffle(run.order, count, &run.random);
 	shuffle(run.order + count, count, &run.random);
+	report(&run, "open after a crash, 64 MB of log, s", open_after_crash(&run));
 	run_fills(&run);
 	run_reads(&run);
 	fclose(out);

@@ -97,6 +97,7 @@ create(const char *dir, bool processes)
 	options.table.bloom_prime = true;
 	options.log_step = 1 << 20;
 	options.max_compactions = background_workers;
+	options.memtable_size = memtable_size;
 	must(lsm_env_posix_open(dir, &store->env, &err), &err);
 	must(lsm_open(store->env, &options, &store->db, &err), &err);
 	store->processes = processes;

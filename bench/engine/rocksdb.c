@@ -44,7 +44,7 @@ create(const char *dir)
 	rocksdb_options_set_block_based_table_factory(store->options, store->table);
 	rocksdb_options_set_create_if_missing(store->options, 1);
 	rocksdb_options_set_compression(store->options, rocksdb_no_compression);
-	rocksdb_options_set_write_buffer_size(store->options, 4 << 20);
+	rocksdb_options_set_write_buffer_size(store->options, memtable_size);
 	rocksdb_options_set_target_file_size_base(store->options, 2 << 20);
 	rocksdb_options_set_max_bytes_for_level_base(store->options, 10 << 20);
 	store->db = rocksdb_open(store->options, dir, &err);

@@ -22,7 +22,7 @@ typedef struct StoreOps
 {
 	const char *name;
 	bool processes; /* readers beside a writer are processes, not threads */
-	/* Makes an empty store in dir, which does not exist. */
+	/* Makes an empty store in dir, or opens what is there. */
 	Store *(*create)(const char *dir);
 	void (*close)(Store *store);
 	/* Number 0 belongs to the thread that made the store; child: called in a process forked from that one. */
@@ -57,6 +57,8 @@ extern const StoreOps lmdb_store;
 /* Threads or processes that work in the background, in ours: --workers. */
 extern int background_workers;
 #define MAX_WORKERS 8
+/* Bytes: 4 MB but for opening after a crash. */
+extern size_t memtable_size;
 
 extern _Noreturn void die(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
