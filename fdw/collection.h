@@ -2,7 +2,7 @@
  * collection.h - the catalog of collections: names, storage ids, owners, locks, rights.
  *
  * docstore.collection is an ordinary table, so creation, TRUNCATE and DROP are
- * as transactional as everything else.  Only this file and its trigger write it.
+ * as transactional as everything else.  Only the functions here and its trigger write it.
  *
  * Locks: a heavyweight lock per collection name, taken after the foreign
  * table's: AccessShare by readers, RowExclusive by writers, Share by who registers
