@@ -215,6 +215,22 @@ lsm_cache_get(LsmCache *cache, LsmEnv *env, uint64_t file, uint64_t offset, LsmC
 	return i != NONE;
 }
 
+LsmSlice
+lsm_cache_peek(LsmCache *cache, LsmEnv *env, uint64_t file, uint64_t offset)
+{
+	uint64_t hash = hash_block(file, offset);
+	int partition = (int) (hash % LSM_NUM_CACHE_PARTITIONS);
+	LsmSlice block = {NULL, 0};
+	int i;
+
+	lsm_lock(env, LSM_LOCK_CACHE + partition, LSM_SHARED);
+	i = lookup(cache, partition, hash, file, offset);
+	if (i != NONE)
+		block = lsm_slice(block_of(cache, partition, i), frames_of(cache, partition)[i].len);
+	lsm_unlock(env, LSM_LOCK_CACHE + partition);
+	return block;
+}
+
 static uint64_t
 piece_key(uint64_t offset, int piece)
 {

@@ -28,6 +28,11 @@ extern bool lsm_cache_get(LsmCache *cache, LsmEnv *env, uint64_t file, uint64_t 
 /* For what lsm_cache_get has not found: true and a copy of a block that is larger than a frame, or false. */
 extern bool lsm_cache_get_large(LsmCache *cache, LsmEnv *env, uint64_t file, uint64_t offset, LsmBuf *block);
 /*
+ * Where a block lies that fits in a frame, to be fetched into the processor's cache; len 0 if it is not there.  It
+ * is not pinned: the bytes may be those of another block at any time, and nothing may be read of them.
+ */
+extern LsmSlice lsm_cache_peek(LsmCache *cache, LsmEnv *env, uint64_t file, uint64_t offset);
+/*
  * Puts a copy in if it fits and there is a frame to take.  A `hot` block gets any
  * that is not pinned; one that is not (a scan's) stays out when what it would push
  * out was asked for since it was last in danger.

@@ -121,6 +121,32 @@ find_neighbours(uint64_t *offsets, int n)
 	free(cache);
 }
 
+/* Who peeks sees where a block lies, pins nothing and is not counted. */
+static void
+test_peek(void)
+{
+	LsmCache *cache = new_cache(4);
+	LsmCacheStats before;
+	char big[FRAME + 1];
+	LsmCachePin pin;
+
+	CHECK(lsm_cache_peek(cache, env, 1, 0).len == 0);
+	put(cache, 1, 0, true);
+	CHECK(lsm_cache_get(cache, env, 1, 0, &pin));
+	lsm_cache_unpin(cache, env, &pin);
+	before = stats_of(cache);
+	CHECK(is_block(lsm_cache_peek(cache, env, 1, 0), 1, 0) && lsm_cache_peek(cache, env, 1, 0).data == pin.block.data);
+	CHECK(lsm_cache_peek(cache, env, 1, 1).len == 0 && lsm_cache_peek(cache, env, 2, 0).len == 0);
+	CHECK(stats_of(cache).hits == before.hits && stats_of(cache).misses == before.misses);
+	/* one that is larger than a frame lies in no one place */
+	memset(big, 1, sizeof(big));
+	lsm_cache_put(cache, env, 3, 0, lsm_slice(big, sizeof(big)), true);
+	CHECK(lsm_cache_peek(cache, env, 3, 0).len == 0);
+	lsm_cache_forget(cache, env, 1);
+	CHECK(lsm_cache_peek(cache, env, 1, 0).len == 0);
+	free(cache);
+}
+
 static void
 test_basics(void)
 {
@@ -547,6 +573,7 @@ main(int argc, char **argv)
 		return 1;
 	MUST(lsm_env_posix_open(dir, &env, &err), &err);
 	test_basics();
+	test_peek();
 	test_large();
 	find_neighbours(near, 20);
 	test_pins(near);
