@@ -161,9 +161,9 @@ sub standby
 	$standby->start;
 	return $standby;
 }
-my $forgetful = standby('forgetful');
 my $keeping = standby('keeping');
 $keeping->safe_psql('postgres', q{SELECT pg_create_physical_replication_slot('docstore', true)});
+my $forgetful = standby('forgetful');
 my ($ret, $out, $err) = $forgetful->psql('postgres', 'SELECT count(*) FROM docs');
 isnt($ret, 0, 'a standby refuses to read');
 like($err, qr/collections cannot be read while the server is in recovery/, 'with the reason');
@@ -173,14 +173,25 @@ for my $i (1 .. 3)
 	$node->wait_for_catchup($_, 'replay', $node->lsn('insert')) for ($forgetful, $keeping);
 	$_->safe_psql('postgres', 'CHECKPOINT') for ($forgetful, $keeping);
 }
+my $archive = $node->basedir . '/archive';
+mkdir $archive or die $!;
+copy($_, $archive) or die "$_: $!" for grep { -f } glob($keeping->data_dir . '/pg_wal/*');
 $_->promote for ($forgetful, $keeping);
 ($ret, $out, $err) = $forgetful->psql('postgres', 'SELECT count(*) FROM docs');
 isnt($ret, 0, 'a promoted standby without the WAL since its base backup refuses to read');
 like($err, qr/WAL .* that the store needs is gone/, 'with the reason');
-like($err, qr/HINT:.*Restore a base backup/, 'and what to do');
+like($err, qr/HINT:.*Copy the missing WAL into pg_wal.*or restore a base backup/, 'and what to do');
 is($forgetful->safe_psql('postgres', 'SELECT state FROM docstore.status'), 'failed', 'the status says so');
 is($keeping->safe_psql('postgres', $disagree), '0', 'one that kept it with a slot has all documents');
 is($keeping->safe_psql('postgres', q{SELECT count(*) FROM docs WHERE doc->>'more' = '3'}), $keeping->safe_psql('postgres', q{SELECT count(*) FROM pairs}), 'as of the end');
+# Put back, it is read, without a restart.
+for my $file (grep { !-e $forgetful->data_dir . "/pg_wal/$_" } map { (split '/')[-1] } glob("$archive/*"))
+{
+	copy("$archive/$file", $forgetful->data_dir . "/pg_wal/$file") or die "$file: $!";
+}
+ok($forgetful->poll_query_until('postgres', q{SELECT state = 'running' FROM docstore.status}), 'it comes up when the missing WAL is copied there');
+is($forgetful->safe_psql('postgres', $disagree), '0', 'with all documents');
+is($forgetful->safe_psql('postgres', 'SELECT count(*) FROM docstore.verify()'), '0', 'and no damage');
 $_->stop for ($forgetful, $keeping);
 $node->stop;
 
