@@ -190,6 +190,7 @@ void
 docstore_throw(const LsmError *err)
 {
 	LsmError copy = *err;
+	bool up = db != NULL && lsm_ready(db, NULL) == LSM_OK;
 
 	if (db != NULL)
 		lsm_unpin_all(db);
@@ -201,7 +202,8 @@ docstore_throw(const LsmError *err)
 			 copy.os_errno != 0 ? errmsg("docstore: %s: %m", copy.text) : errmsg("docstore: %s", copy.text),
 			 copy.file[0] == '\0' ? 0 : copy.status == LSM_CORRUPT ? errdetail("File \"%s/%s\", offset %llu.", LSM_PG_DIRECTORY, copy.file, (unsigned long long) copy.offset)
 																   : errdetail("File \"%s/%s\".", LSM_PG_DIRECTORY, copy.file),
-			 copy.status == LSM_CORRUPT ? errhint("The undamaged rest stays readable; docstore.verify() lists all damage.") : 0,
+			 copy.status == LSM_CORRUPT && up ? errhint("The undamaged rest stays readable; docstore.verify() lists all damage.") : 0,
+			 copy.status == LSM_CORRUPT && !up ? errhint("The store does not come up.  Restore a base backup, or use what is not damaged with docstore.repair(); see docs/operations.md.") : 0,
 			 copy.status == LSM_GONE ? errhint("Copy the missing WAL into pg_wal if it is archived, or restore a base backup.  Without either, docstore.ignore_missing_wal brings back what is in tables; see docs/operations.md.") : 0,
 			 copy.status == LSM_NO_SPACE ? errhint("Free disk space; the store goes on by itself.") : 0));
 }

@@ -29,6 +29,7 @@ sub fails_with
 	my ($sql, $state, $name) = @_;
 	my ($status, $out, $err) = $node->psql('postgres', "\\set VERBOSITY verbose\n$sql");
 	like($err, qr/ERROR:  $state:/, $name);
+	return $err;
 }
 
 sub start_failed
@@ -36,10 +37,10 @@ sub start_failed
 	my ($name) = @_;
 	$node->start;
 	ok($node->poll_query_until('postgres', q{SELECT state = 'failed' FROM docstore.status}), "$name: the store does not come up");
-	fails_with($sum, '(?:XX001|55000)', "$name: reading says so");
+	like(fails_with($sum, '(?:XX001|55000)', "$name: reading says so"), qr/HINT:.*docstore\.repair\(\)/, "$name: and what to do");
 }
 
-fails_with('SELECT docstore.repair()', '55000', 'a store that is up is not repaired');
+like(fails_with('SELECT docstore.repair()', '55000', 'a store that is up is not repaired'), qr/HINT:.*docstore-tool repair/, 'and what to do instead');
 fails_with('SET ROLE nobody; SELECT docstore.repair()', '42501', 'nor by anybody');
 
 # Without CURRENT.

@@ -112,7 +112,7 @@ check_may_repair(void)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("cannot repair a store that is up"),
-				 errhint("docstore.verify() lists what is damaged.")));
+				 errhint("docstore.verify() lists what is damaged.  If files are, stop the server and use docstore-tool repair.")));
 	if (status == LSM_BUSY && !docstore_get_trouble(trouble, sizeof(trouble)))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
