@@ -235,6 +235,23 @@ ok($node->poll_query_until('another', q{SELECT state = 'ready' FROM docstore.vie
 $node->safe_psql('postgres', 'DROP DATABASE another');
 ok(1, 'a database with views can be dropped');
 
+# ---- a map that never ends ----
+
+# pg_stat_activity says which view it is; pausing it waits for the batch, which a cancel ends.
+$node->safe_psql('postgres', q{SELECT docstore.create_view('endless',
+	'WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT 1 - n FROM r) SELECT n FROM r WHERE n = 2', '{a}')});
+my $endless = q{backend_type = 'docstore indexer' AND query = 'indexing view "endless"'};
+ok($node->poll_query_until('postgres', "SELECT count(*) = 1 FROM pg_stat_activity WHERE $endless AND state = 'active'"), 'the view is named');
+my ($pause_out, $pause_err) = ('', '');
+my $pause = start([ 'psql', '-XqAt', '-d', $node->connstr('postgres'), '-c', q{SELECT docstore.pause_view('endless')} ], '>', \$pause_out, '2>', \$pause_err);
+ok($node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query ~ 'pause_view.*endless'}), 'pausing it waits');
+is($node->safe_psql('postgres', "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE $endless"), 't', 'its batch is cancelled');
+ok($pause->finish, 'it is paused');
+is($pause_err, '', 'without an error');
+$node->safe_psql('postgres', q{SELECT docstore.wait_for_view('flat', '30 s')});
+ok(1, 'the others go on');
+$node->safe_psql('postgres', q{SELECT docstore.drop_view('endless')});
+
 # ---- dump and restore ----
 
 my $dump = $node->basedir . '/dump.sql';

@@ -213,5 +213,17 @@ compare('all of them', 1);
 ok($node->poll_query_until('postgres', q{
 	SELECT a.state = 'idle' AND a.state_change < clock_timestamp() - interval '1 s' FROM pg_stat_activity AS a
 	WHERE backend_type = 'docstore replicator'}), 'with nothing to do it sleeps');
+# ---- a select that never ends ----
+
+# pg_stat_activity says whose it is; dropping that one waits for the batch, which a cancel ends.
+sql(q{CREATE TABLE r.endless (id text PRIMARY KEY, n int); SELECT docstore.create_replication('endless', '{a}', '[{"table": "r.endless", "key": "id",
+	"select": "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT 1 - n FROM r) SELECT n FROM r WHERE n = 2"}]')});
+my $endless = q{backend_type = 'docstore replicator' AND query = 'replicating "endless"'};
+ok($node->poll_query_until('postgres', "SELECT count(*) = 1 FROM pg_stat_activity WHERE $endless AND state = 'active'"), 'the replication is named');
+my $drop = background('psql', '-XqAt', '-d', $node->connstr('postgres'), '-c', q{SELECT docstore.drop_replication('endless')});
+ok($node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query ~ 'drop_replication.*endless'}), 'dropping it waits');
+is(sql("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE $endless"), 't', 'its batch is cancelled');
+ok($drop->{handle}->finish, 'it is dropped');
+compare('without it', 1);
 $node->stop;
 done_testing();

@@ -49,8 +49,14 @@ static Oid database;
 static bool
 run(void *arg)
 {
-	bool more = docstore_index_batch(&((IndexedView *) arg)->indexing);
+	ViewIndexing *indexing = &((IndexedView *) arg)->indexing;
+	char activity[64 + NAMEDATALEN];
+	bool more;
 
+	/* Which one, if its map does not end. */
+	snprintf(activity, sizeof(activity), "indexing view \"%s\"", indexing->name);
+	pgstat_report_activity(STATE_RUNNING, activity);
+	more = docstore_index_batch(indexing);
 	docstore_worker_progress();
 	return more;
 }

@@ -45,8 +45,13 @@ static bool
 run(void *arg)
 {
 	Replication *replication = arg;
-	bool more = docstore_replicate_batch(&replication->replicating);
+	char activity[64 + NAMEDATALEN];
+	bool more;
 
+	/* Which one, if its selects or its tables' triggers do not end. */
+	snprintf(activity, sizeof(activity), "replicating \"%s\"", replication->replicating.name);
+	pgstat_report_activity(STATE_RUNNING, activity);
+	more = docstore_replicate_batch(&replication->replicating);
 	docstore_worker_progress();
 	replication->task.every_ms = IDLE_MS;
 	if (replication->replicating.retry_ms >= 0)
