@@ -12,6 +12,7 @@
 
 #include "access/genam.h"
 #include "access/table.h"
+#include "catalog/catalog.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_collation_d.h"
 #include "catalog/pg_class.h"
@@ -59,6 +60,11 @@ open_target(const ReplTable *table)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("a replication cannot write temporary table \"%s\"", table->table)));
+	if (IsCatalogRelation(rel) || RelationGetNamespace(rel) == get_namespace_oid("docstore", true))
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("a replication cannot write catalog table \"%s\"", table->table),
+				 errdetail("A replication takes all rows of its tables away when it is reset.")));
 	if (rel->rd_rel->relkind == RELKIND_FOREIGN_TABLE)
 	{
 		ForeignServer *server = GetForeignServer(GetForeignTable(RelationGetRelid(rel))->serverid);

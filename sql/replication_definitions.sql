@@ -33,6 +33,8 @@ SELECT docstore.create_replication('r', '{orders}', '[{"table": "orders", "key":
 SELECT docstore.create_replication('r', '{orders}', '[{"table": "shop.nothing", "key": "id", "select": "SELECT 1 AS total FROM docs"}]');
 SELECT docstore.create_replication('r', '{orders}', '[{"table": "shop.view", "key": "id", "select": "SELECT 1 AS total FROM docs"}]');
 SELECT docstore.create_replication('r', '{orders}', '[{"table": "public.orders", "key": "id", "select": "SELECT doc AS doc FROM docs"}]');
+SELECT docstore.create_replication('r', '{orders}', '[{"table": "docstore.views", "key": "name", "select": "SELECT doc::json AS definition FROM docs"}]');
+SELECT docstore.create_replication('r', '{orders}', '[{"table": "pg_catalog.pg_description", "key": "description", "select": "SELECT 0::oid AS objoid FROM docs"}]');
 SELECT docstore.create_replication('r', '{orders}', '[{"table": "shop.orders", "key": "nr", "select": "SELECT 1 AS total FROM docs"}]');
 SELECT docstore.create_replication('r', '{orders}', '[{"table": "shop.orders", "key": "total", "select": "SELECT ''c'' AS customer FROM docs"}]');
 SELECT docstore.create_replication('r', '{orders}', '[{"table": "shop.lines", "key": "id", "select": "SELECT 1 AS line FROM docs", "mode": "merge"}]');
@@ -57,6 +59,7 @@ UPDATE docstore.replications SET name = 's';
 TRUNCATE docstore.replications;
 SELECT docstore.replace_replication('s', '{orders}', '[]');
 SELECT docstore.pause_replication('s');
+SELECT docstore.wait_for_replication('s');
 
 -- Rights: the owner of the collection, who may write the tables.
 CREATE ROLE docstore_repl_a;
