@@ -54,7 +54,8 @@ is_done(const char *name, uint64 target)
 	if (!repl_state_read(name, &state) || (consumer = docstore_consumer_get(DOC_CONSUMER_REPLICATION, name, false)) == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("replication \"%s\" does not exist", name)));
+				 errmsg("replication \"%s\" does not exist", name),
+				 errhint("See docstore.replications, or make it with docstore.create_replication.")));
 	if (state.paused || state.failed)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

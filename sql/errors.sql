@@ -56,6 +56,9 @@ BEGIN
 	END LOOP;
 END $$;
 
+-- What is not there.
+SELECT docstore.compact('nothing');
+
 -- Options.
 CREATE FOREIGN TABLE bad (id text) SERVER docstore;
 CREATE FOREIGN TABLE bad (id text) SERVER docstore OPTIONS (colection 'things');

@@ -214,7 +214,8 @@ storage_of(Datum name)
 		elog(ERROR, "could not read docstore.collection");
 	if (SPI_processed == 0)
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
-						errmsg("collection \"%s\" does not exist", TextDatumGetCString(name))));
+						errmsg("collection \"%s\" does not exist", TextDatumGetCString(name)),
+						errhint("See the view docstore.collections, or make it with docstore.create_collection.")));
 	storage = (uint64) DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 	SPI_finish();
 	return storage;
