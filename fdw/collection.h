@@ -65,6 +65,8 @@ extern void docstore_collection_foretell(const char *name, Oid owner);
 extern void docstore_collections_foretell(List *names, Oid owner);
 /* Drops it with its documents and foreign tables, as docstore.drop_collection; checks the rights. */
 extern void docstore_collection_drop(const char *name, bool cascade);
+/* An error if a foreign table that may show the collection belongs to none of the roles, whoever asks. */
+extern void docstore_collection_check_tables(const DocCollection *collection, List *roles);
 /* Locks; the rights are the caller's business, and docstore_owners_changed. */
 extern void docstore_collection_set_owner(const char *name, Oid owner);
 /* Is the extension installed in this database?  The oid of its table docstore.collection, or an error. */

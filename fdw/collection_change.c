@@ -256,6 +256,25 @@ docstore_lock_foreign_tables(const char *option, const char *name, Oid owner, bo
 }
 
 void
+docstore_collection_check_tables(const DocCollection *collection, List *roles)
+{
+	ListCell *lc;
+
+	foreach (lc, docstore_foreign_tables_of("collection", collection->name))
+	{
+		Oid owner = relation_owner(lfirst_oid(lc));
+
+		if (owner == InvalidOid || list_member_oid(roles, owner) || !has_privs_of_role(owner, collection->owner))
+			continue;
+		ereport(ERROR,
+				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+				 errmsg("cannot drop collection \"%s\" because other objects depend on it", collection->name),
+				 errdetail("Foreign table \"%s\" belongs to role \"%s\".", get_rel_name(lfirst_oid(lc)), GetUserNameFromId(owner, true)),
+				 errhint("Use DROP OWNED ... CASCADE to drop the dependent objects too.")));
+	}
+}
+
+void
 docstore_collection_drop(const char *name, bool cascade)
 {
 	DocCollection collection;

@@ -245,7 +245,11 @@ utility(PlannedStmt *pstmt, const char *query, bool read_only, ProcessUtilityCon
 		if (!list_member_oid(roles, collection->owner))
 			continue;
 		if (drop != NULL)
+		{
+			if (drop->behavior != DROP_CASCADE)
+				docstore_collection_check_tables(collection, roles);
 			docstore_collection_drop(collection->name, drop->behavior == DROP_CASCADE);
+		}
 		else
 			docstore_collection_set_owner(collection->name, get_rolespec_oid(reassign->newrole, false));
 	}

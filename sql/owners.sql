@@ -76,6 +76,8 @@ DROP OWNED BY docstore_bob CASCADE;
 SELECT name, owner FROM docstore.collections ORDER BY name;
 ROLLBACK;
 RESET ROLE;
+-- (nor by who may drop that table)
+DROP OWNED BY docstore_bob;
 SELECT id FROM letters_of_all;
 -- (of one's own: views over one's tables are in nobody's way)
 SET ROLE docstore_eve;

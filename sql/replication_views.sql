@@ -195,6 +195,7 @@ SELECT docstore.replace_view('sales', collections => '{orders}', map => $$ SELEC
 	reduce => $$ SELECT sku, (sum(qty))::bigint AS qty FROM results GROUP BY sku $$);
 BEGIN;
 SELECT docstore.set_owner('orders', 'docstore_repl_c');
+ALTER FOREIGN TABLE orders OWNER TO docstore_repl_c;
 UPDATE docstore.views SET owner = 'docstore_repl_c';
 UPDATE docstore.replications SET owner = 'docstore_repl_c';
 SAVEPOINT owned;
