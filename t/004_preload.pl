@@ -71,6 +71,10 @@ $crowded->safe_psql('postgres', q{
 like($err, qr/HINT:  No indexer runs in this database; .*max_worker_processes/, 'a view without an indexer');
 ($ret, $out, $err) = $crowded->psql('postgres', q{SELECT docstore.wait_for_replication('r', '10ms')});
 like($err, qr/HINT:  No replicator runs in this database; .*max_worker_processes/, 'a replication without a replicator');
+# The log says it once, however often it is tried.
+($ret, $out, $err) = $crowded->psql('postgres', q{SELECT docstore.wait_for_view('v', '3s')});
+my @told = grep { /no free background worker|background workers for all|goes on/ } split(/\n/, slurp_file($crowded->logfile));
+is(scalar(@told), 1, 'the log tells of it once') or diag(join("\n", @told));
 $crowded->append_conf('postgresql.conf', 'max_worker_processes = 8');
 $crowded->restart;
 is($crowded->safe_psql('postgres', q{SELECT docstore.wait_for_view('v'); SELECT docstore.wait_for_replication('r'); SELECT v.b, t.b FROM v, t}),

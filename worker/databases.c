@@ -57,6 +57,7 @@ typedef struct Running
 	BackgroundWorkerHandle *handle;
 	TimestampTz started;
 	int pause_ms; /* from its start on */
+	bool refused; /* there was no slot for it */
 } Running;
 
 static const char *const kinds[DOCSTORE_WORKER_KINDS] = {"indexer", "replicator"};
@@ -64,6 +65,7 @@ static const char *const kinds[DOCSTORE_WORKER_KINDS] = {"indexer", "replicator"
 static Running running[DOCSTORE_MAX_WORKED * DOCSTORE_WORKER_KINDS];
 static List *to_ask;       /* in the launcher: databases for which there was no slot yet */
 static TimestampTz served; /* when it last became shorter */
+static bool crowded;       /* the log was told that there are too few slots */
 static Oid worked;         /* in a worker: its database */
 static List *opened;       /* databases that this transaction made, or lets connect to */
 static ProcessUtility_hook_type next_utility;
@@ -168,11 +170,23 @@ start(DocstoreWorkerKind kind, Oid database, Running *place)
 	place->database = database;
 	place->kind = kind;
 	place->started = GetCurrentTimestamp();
-	if (place->handle == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
-				 errmsg("there is no free background worker for the %s of database %u", kinds[kind], database),
-				 errhint("Raise max_worker_processes.")));
+	place->refused = place->handle == NULL;
+	if (!place->refused || crowded)
+		return;
+	crowded = true;
+	ereport(LOG,
+			(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+			 errmsg("docstore: could not start workers: there is no free background worker for the %s of database %u", kinds[kind], database),
+			 errhint("Raise max_worker_processes. It is tried again, and said once.")));
+}
+
+static bool
+was_refused(DocstoreWorkerKind kind, Oid database)
+{
+	for (int i = 0; i < lengthof(running); i++)
+		if (running[i].database == database && running[i].kind == kind)
+			return running[i].refused;
+	return false;
 }
 
 /* Few of many databases may have anything to do.  Those that do not give their slots back, and the next are asked. */
@@ -205,6 +219,7 @@ docstore_start_workers(void *arg)
 	DocstoreTask *task = arg;
 	bool look = docstore_workers_look();
 	bool idle = !look && to_ask == NIL;
+	bool refused = false;
 	List *usable;
 
 	for (int kind = 0; kind < DOCSTORE_WORKER_KINDS; kind++)
@@ -215,7 +230,10 @@ docstore_start_workers(void *arg)
 	}
 	task->every_ms = IDLE_MS;
 	if (idle)
+	{
+		crowded = false;
 		return false;
+	}
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	MemoryContextSwitchTo(context);
@@ -243,7 +261,17 @@ docstore_start_workers(void *arg)
 				task->every_ms = FIRST_PAUSE_MS;
 			else
 				start(kind, wanted[kind][i], place);
+			if (was_refused(kind, wanted[kind][i]))
+			{
+				refused = true;
+				task->every_ms = FIRST_PAUSE_MS;
+			}
 		}
+	}
+	if (crowded && !refused)
+	{
+		crowded = false;
+		ereport(LOG, (errmsg("docstore: there are background workers for all databases again")));
 	}
 	if (to_ask != NIL)
 	{
