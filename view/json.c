@@ -41,11 +41,13 @@ view_json_parse(const char *what, const char *text, void *(*copy)(json_t *root))
 	json_error_t error;
 	json_t *root = json_loads(text, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
 	void *volatile definition = NULL;
+	bool nul = root == NULL && json_error_code(&error) == json_error_null_character;
 
 	if (root == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
-				 errmsg("invalid %s definition: %s", what, error.text),
+				 /* The library speaks of its flags there. */
+				 errmsg("invalid %s definition: %s", what, nul ? "\\u0000 cannot be converted to text" : error.text),
 				 errdetail("Line %d, column %d of the JSON document.", error.line, error.column)));
 	PG_TRY();
 	{
