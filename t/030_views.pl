@@ -235,6 +235,24 @@ ok($node->poll_query_until('another', q{SELECT state = 'ready' FROM docstore.vie
 $node->safe_psql('postgres', 'DROP DATABASE another');
 ok(1, 'a database with views can be dropped');
 
+# ---- another encoding ----
+
+$node->safe_psql('postgres', q{CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0});
+is($node->safe_psql('latin', q{
+	SET client_encoding = 'UTF8';
+	CREATE EXTENSION docstore;
+	SELECT FROM docstore.create_collection('bär');
+	INSERT INTO "bär" VALUES ('é', '{"größe": "ü"}'), ('o', '{"größe": "\u00f6"}'), ('x', '{"größe": "x"}');
+	SELECT FROM docstore.create_view('ansicht', $$ SELECT doc->>'größe' AS "größe" FROM docs WHERE doc->>'größe' <> 'ü' $$, '{bär}', '"größe"');
+	CREATE TABLE "kopïe" (id text PRIMARY KEY, "größe" text);
+	SELECT FROM docstore.create_replication('kopïe', '{bär}',
+		$$ [{"table": "public.\"kopïe\"", "key": "id", "select": "SELECT doc->>'größe' AS \"größe\" FROM docs WHERE id = 'é'"}] $$);
+	SELECT FROM docstore.wait_for_view('ansicht');
+	SELECT FROM docstore.wait_for_replication('kopïe');
+	SELECT * FROM ansicht ORDER BY id;
+	SELECT * FROM "kopïe"}) =~ s/^\n+//r, "ö|o\nx|x\né|ü", 'definitions in the encoding of the database');
+$node->safe_psql('postgres', 'DROP DATABASE latin');
+
 # ---- a map that never ends ----
 
 # pg_stat_activity says which view it is; pausing it waits for the batch, which a cancel ends.
