@@ -29,6 +29,7 @@
 #include "worker/task.h"
 
 #define IDLE_MS 60000
+#define PASSING_MS 1000
 
 typedef struct Replication
 {
@@ -59,6 +60,17 @@ run(void *arg)
 	return more;
 }
 
+/*
+ * Was somebody else in the way (a deadlock, a cancel), who is most likely gone
+ * at the next try?  Nobody is told before that has failed a few times, too.
+ */
+static bool
+passes(const Replication *replication, const ErrorData *edata)
+{
+	return (ERRCODE_TO_CATEGORY(edata->sqlerrcode) == ERRCODE_TRANSACTION_ROLLBACK || edata->sqlerrcode == ERRCODE_QUERY_CANCELED) &&
+		   replication->task.pause_ms < PASSING_MS;
+}
+
 /* Why it does not go on; what it was made of may be out of date. */
 static void
 note(void *arg, ErrorData *edata)
@@ -69,6 +81,8 @@ note(void *arg, ErrorData *edata)
 	if (edata == NULL)
 		return;
 	docstore_replicating_free(&replication->replicating);
+	if (passes(replication, edata))
+		return;
 	PG_TRY();
 	{
 		StartTransactionCommand();
