@@ -65,8 +65,6 @@ extern void docstore_collection_foretell(const char *name, Oid owner);
 extern void docstore_collections_foretell(List *names, Oid owner);
 /* Drops it with its documents and foreign tables, as docstore.drop_collection; checks the rights. */
 extern void docstore_collection_drop(const char *name, bool cascade);
-/* An error if a foreign table that may show the collection belongs to none of the roles, whoever asks. */
-extern void docstore_collection_check_tables(const DocCollection *collection, List *roles);
 /* Locks; the rights are the caller's business, and docstore_owners_changed. */
 extern void docstore_collection_set_owner(const char *name, Oid owner);
 /* Is the extension installed in this database?  The oid of its table docstore.collection, or an error. */
@@ -91,6 +89,8 @@ extern List *docstore_foreign_tables_of(const char *option, const char *name);
  * if one of them is not the current user's.
  */
 extern ObjectAddresses *docstore_lock_foreign_tables(const char *option, const char *name, Oid owner, bool cascade);
+/* An error if one of those whose owners may show what belongs to `owner` belongs to none of the roles, whoever asks. */
+extern void docstore_check_foreign_tables(const char *option, const char *name, Oid owner, List *roles);
 
 /* What the engine's files know of a collection; see lsm_range_stats. */
 extern void docstore_storage_stats(uint64 storage, uint64 *bytes, uint64 *entries);

@@ -256,21 +256,22 @@ docstore_lock_foreign_tables(const char *option, const char *name, Oid owner, bo
 }
 
 void
-docstore_collection_check_tables(const DocCollection *collection, List *roles)
+docstore_check_foreign_tables(const char *option, const char *name, Oid owner, List *roles)
 {
 	ListCell *lc;
 
-	foreach (lc, docstore_foreign_tables_of("collection", collection->name))
+	foreach (lc, docstore_foreign_tables_of(option, name))
 	{
-		Oid owner = relation_owner(lfirst_oid(lc));
+		Oid table_owner = relation_owner(lfirst_oid(lc));
 
-		if (owner == InvalidOid || list_member_oid(roles, owner) || !has_privs_of_role(owner, collection->owner))
+		if (table_owner == InvalidOid || list_member_oid(roles, table_owner) || !has_privs_of_role(table_owner, owner))
 			continue;
 		ereport(ERROR,
 				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
-				 errmsg("cannot drop collection \"%s\" because other objects depend on it", collection->name),
-				 errdetail("Foreign table \"%s\" belongs to role \"%s\".", get_rel_name(lfirst_oid(lc)), GetUserNameFromId(owner, true)),
-				 errhint("Use DROP OWNED ... CASCADE to drop the dependent objects too.")));
+				 errmsg("cannot drop %s \"%s\" because other objects depend on it", option, name),
+				 errdetail("Foreign table \"%s\" belongs to role \"%s\".", get_rel_name(lfirst_oid(lc)), GetUserNameFromId(table_owner, true)),
+				 strcmp(option, "collection") == 0 ? errhint("Use DROP OWNED ... CASCADE to drop the dependent objects too.")
+												   : errhint("Drop the foreign table first.")));
 	}
 }
 

@@ -231,6 +231,8 @@ utility(PlannedStmt *pstmt, const char *query, bool read_only, ProcessUtilityCon
 		/* A view's replacement goes with the view, which goes behind the replications that read it. */
 		if (consumer->kind == DOC_CONSUMER_NEXT_VIEW || !list_member_oid(roles, consumer->owner))
 			continue;
+		if (drop != NULL && drop->behavior != DROP_CASCADE && consumer->kind == DOC_CONSUMER_VIEW)
+			docstore_check_foreign_tables("view", consumer->name, consumer->owner, roles);
 		if (drop != NULL && drop->behavior == DROP_CASCADE)
 			docstore_consumer_drop_cascade(consumer->kind, consumer->name);
 		else if (drop != NULL)
@@ -247,7 +249,7 @@ utility(PlannedStmt *pstmt, const char *query, bool read_only, ProcessUtilityCon
 		if (drop != NULL)
 		{
 			if (drop->behavior != DROP_CASCADE)
-				docstore_collection_check_tables(collection, roles);
+				docstore_check_foreign_tables("collection", collection->name, collection->owner, roles);
 			docstore_collection_drop(collection->name, drop->behavior == DROP_CASCADE);
 		}
 		else

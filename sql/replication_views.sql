@@ -199,6 +199,12 @@ ALTER FOREIGN TABLE orders OWNER TO docstore_repl_c;
 UPDATE docstore.views SET owner = 'docstore_repl_c';
 UPDATE docstore.replications SET owner = 'docstore_repl_c';
 SAVEPOINT owned;
+-- (without CASCADE not if another role has a foreign table over the view)
+DROP OWNED BY docstore_repl_c;
+ROLLBACK TO owned;
+ALTER FOREIGN TABLE sales OWNER TO docstore_repl_c;
+ALTER FOREIGN TABLE total OWNER TO docstore_repl_c;
+SAVEPOINT owned;
 DROP OWNED BY docstore_repl_c;
 SELECT name FROM docstore.views;
 ROLLBACK TO owned;
