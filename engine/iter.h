@@ -28,6 +28,7 @@ struct LsmIter
 {
 	const LsmIterOps *ops;
 	bool valid;
+	bool steady; /* the value lies in the iterator's own memory, whatever becomes of memtables */
 	LsmStatus status;
 	LsmSlice key;
 	LsmSlice value;

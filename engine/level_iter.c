@@ -212,6 +212,7 @@ lsm_level_iter(LsmTableCache *cache, LsmFileMeta **files, int n, bool fill_cache
 	if (self == NULL)
 		return NULL;
 	self->pub.ops = &level_ops;
+	self->pub.steady = true;
 	self->cache = cache;
 	self->files = files;
 	self->n = n;

@@ -72,14 +72,18 @@ sift_down(MergeIter *m, int i)
 static void
 show(MergeIter *m)
 {
+	LsmIter *root;
+
 	if (m->base.status != LSM_OK || m->nheap == 0)
 	{
 		m->base.valid = false;
 		return;
 	}
+	root = m->children[m->heap[0]];
 	m->base.valid = true;
-	m->base.key = m->children[m->heap[0]]->key;
-	m->base.value = m->children[m->heap[0]]->value;
+	m->base.steady = root->steady;
+	m->base.key = root->key;
+	m->base.value = root->value;
 }
 
 static bool

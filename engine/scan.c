@@ -426,9 +426,10 @@ keep_key(LsmBuf *kept, LsmSlice user)
 }
 
 static void
-show(Scan *s, uint64_t seq, const LsmStamp *stamp, LsmSlice payload)
+show(Scan *s, uint64_t seq, const LsmStamp *stamp, LsmSlice payload, bool steady)
 {
 	s->pub.valid = true;
+	s->pub.steady = steady;
 	s->pub.status = LSM_OK;
 	s->pub.key = lsm_buf_slice(&s->key);
 	s->pub.value = payload;
@@ -447,6 +448,7 @@ show(Scan *s, uint64_t seq, const LsmStamp *stamp, LsmSlice payload)
 			return;
 		}
 		s->pub.value = lsm_buf_slice(&s->value);
+		s->pub.steady = true;
 		s->pub.version.stamp.flags &= (uint8_t) ~LSM_STAMP_SPILLED;
 	}
 }
@@ -513,7 +515,7 @@ find_forward(Scan *s, bool passing)
 					break;
 				}
 				lsm_dead_count(s->db, &s->passed, dead, lsm_buf_slice(&s->key));
-				show(s, trailer >> 8, &stamp, payload);
+				show(s, trailer >> 8, &stamp, payload, s->it->steady);
 				/* (skipped: perhaps of another key, that does not matter much; what is not wanted may have a newer one in a file left out) */
 				s->pub.version.generation = skipped || !is_wanted(s, trailer >> 8) ? 0 : s->generation;
 				return;
@@ -597,7 +599,7 @@ find_backward(Scan *s)
 		at_end(s);
 		return;
 	}
-	show(s, best_seq, &best, lsm_buf_slice(&s->value));
+	show(s, best_seq, &best, lsm_buf_slice(&s->value), true);
 }
 
 /* ---- moves ---- */

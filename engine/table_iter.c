@@ -330,6 +330,7 @@ lsm_table_iter(LsmTable *table, bool fill_cache, LsmSeqs wanted)
 	if (self == NULL)
 		return NULL;
 	self->pub.ops = &table_iter_ops;
+	self->pub.steady = true;
 	self->table = table;
 	self->fill_cache = fill_cache;
 	self->wanted = wanted;
