@@ -122,22 +122,17 @@ read_input(DocConvert *convert, JsonbValue *value)
 /*
  * A whole number for an integer column, read from numeric's short form on disk
  * (numeric.c, "NumericShort": sign, scale and weight in one header word, digits
- * base 10,000).  false if the number has a fraction, another form or more than
+ * base 10,000).  `data` is what lies behind the varlena header.  false if the number has a fraction, another form or more than
  * 16 digits, and for what is out of range: the input function decides on those.
  */
-static bool
-read_integer(JsonbValue *value, int64 min, int64 max, int64 *result)
+static inline bool
+read_integer(const char *data, Size len, int64 min, int64 max, int64 *result)
 {
-	const char *data;
-	int ndigits;
+	int ndigits = ((int) len - (int) sizeof(uint16)) / (int) sizeof(int16);
 	int weight;
 	uint16 header;
 	int64 whole = 0;
 
-	if (value->type != jbvNumeric)
-		return false;
-	data = VARDATA_ANY(value->val.numeric);
-	ndigits = ((int) VARSIZE_ANY_EXHDR(value->val.numeric) - (int) sizeof(header)) / (int) sizeof(int16);
 	memcpy(&header, data, sizeof(header));
 	if ((header & 0xC000) != 0x8000 || (header & 0x1F80) != 0)
 		return false;
@@ -158,6 +153,86 @@ read_integer(JsonbValue *value, int64 min, int64 max, int64 *result)
 		return false;
 	*result = whole;
 	return true;
+}
+
+/* A number as jsonb has it: a Numeric with a header of four bytes, at any address. */
+static inline bool
+quick_integer(const DocValue *value, int64 min, int64 max, int64 *result)
+{
+	return value->type == JENTRY_ISNUMERIC && value->len > VARHDRSZ && !VARATT_IS_1B(value->data) &&
+		   read_integer(value->data + VARHDRSZ, value->len - VARHDRSZ, min, max, result);
+}
+
+static inline bool
+any_integer(JsonbValue *value, int64 min, int64 max, int64 *result)
+{
+	return value->type == jbvNumeric && read_integer(VARDATA_ANY(value->val.numeric), VARSIZE_ANY_EXHDR(value->val.numeric), min, max, result);
+}
+
+/* Room for a value of `len` bytes behind a header, which is set; NULL if there is none. */
+static inline char *
+space_take(DocSpace *space, Size len)
+{
+	Size need = MAXALIGN(VARHDRSZ + len);
+	char *data = space->data + space->used;
+
+	if (need > space->size - space->used)
+		return NULL;
+	space->used += need;
+	SET_VARSIZE(data, VARHDRSZ + len);
+	return data;
+}
+
+bool
+doc_convert_quick(const DocConvert *convert, const DocValue *value, DocSpace *space, Datum *datum, bool *isnull)
+{
+	int64 whole;
+	char *copy;
+
+	*isnull = value->type == JENTRY_ISNULL;
+	if (*isnull)
+	{
+		*datum = (Datum) 0;
+		return true;
+	}
+	switch (convert->kind)
+	{
+		case DOC_CONVERT_TEXT:
+			if (value->type != JENTRY_ISSTRING || (copy = space_take(space, value->len)) == NULL)
+				return false;
+			memcpy(VARDATA(copy), value->data, value->len);
+			*datum = PointerGetDatum(copy);
+			return true;
+		case DOC_CONVERT_NUMERIC:
+			if (value->type != JENTRY_ISNUMERIC || VARATT_IS_1B(value->data) ||
+				(copy = space_take(space, value->len - VARHDRSZ)) == NULL)
+				return false;
+			memcpy(VARDATA(copy), value->data + VARHDRSZ, value->len - VARHDRSZ);
+			*datum = PointerGetDatum(copy);
+			return true;
+		case DOC_CONVERT_INT2:
+			if (!quick_integer(value, PG_INT16_MIN, PG_INT16_MAX, &whole))
+				return false;
+			*datum = Int16GetDatum((int16) whole);
+			return true;
+		case DOC_CONVERT_INT4:
+			if (!quick_integer(value, PG_INT32_MIN, PG_INT32_MAX, &whole))
+				return false;
+			*datum = Int32GetDatum((int32) whole);
+			return true;
+		case DOC_CONVERT_INT8:
+			if (!quick_integer(value, PG_INT64_MIN, PG_INT64_MAX, &whole))
+				return false;
+			*datum = Int64GetDatum(whole);
+			return true;
+		case DOC_CONVERT_BOOL:
+			if (value->type != JENTRY_ISBOOL_FALSE && value->type != JENTRY_ISBOOL_TRUE)
+				return false;
+			*datum = BoolGetDatum(value->type == JENTRY_ISBOOL_TRUE);
+			return true;
+		default:
+			return false;
+	}
 }
 
 static Datum
@@ -223,15 +298,15 @@ doc_convert_read(DocConvert *convert, JsonbValue *value, bool *isnull)
 				return datumCopy(NumericGetDatum(value->val.numeric), false, -1);
 			break;
 		case DOC_CONVERT_INT2:
-			if (read_integer(value, PG_INT16_MIN, PG_INT16_MAX, &whole))
+			if (any_integer(value, PG_INT16_MIN, PG_INT16_MAX, &whole))
 				return Int16GetDatum((int16) whole);
 			break;
 		case DOC_CONVERT_INT4:
-			if (read_integer(value, PG_INT32_MIN, PG_INT32_MAX, &whole))
+			if (any_integer(value, PG_INT32_MIN, PG_INT32_MAX, &whole))
 				return Int32GetDatum((int32) whole);
 			break;
 		case DOC_CONVERT_INT8:
-			if (read_integer(value, PG_INT64_MIN, PG_INT64_MAX, &whole))
+			if (any_integer(value, PG_INT64_MIN, PG_INT64_MAX, &whole))
 				return Int64GetDatum(whole);
 			break;
 		case DOC_CONVERT_FLOAT8:

@@ -23,6 +23,8 @@
 #include "fmgr.h"
 #include "utils/jsonb.h"
 
+#include "fdw/extract.h"
+
 typedef enum DocConvertKind
 {
 	DOC_CONVERT_TEXT,
@@ -57,6 +59,19 @@ typedef struct DocConvert
 
 /* Looks the type up; what it allocates lives in context. */
 extern void doc_convert_init(DocConvert *convert, Oid type, int32 typmod, MemoryContext context);
+/* Memory for a row's small values, which is used again for the next row. */
+typedef struct DocSpace
+{
+	char *data; /* aligned for any type */
+	Size size;
+	Size used;
+} DocSpace;
+
+/*
+ * What takes neither a function's call nor more memory than `space` has: true, and the SQL value as doc_convert_read
+ * would give it, good until the space is used again.  Throws nothing.
+ */
+extern bool doc_convert_quick(const DocConvert *convert, const DocValue *value, DocSpace *space, Datum *datum, bool *isnull);
 /* The SQL value, in the current context; *isnull for JSON null. */
 extern Datum doc_convert_read(DocConvert *convert, JsonbValue *value, bool *isnull);
 /* The same, but *isnull also for what does not fit; only if doc_convert_can_try. */

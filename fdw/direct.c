@@ -226,7 +226,7 @@ make_row(ForeignScanState *node, DocDirect *direct, DocRow *row, TupleTableSlot 
 
 	ExecClearTuple(slot);
 	memset(slot->tts_isnull, true, slot->tts_tupleDescriptor->natts * sizeof(bool));
-	slot->tts_values[direct->id - 1] = PointerGetDatum(row->id);
+	slot->tts_values[direct->id - 1] = PointerGetDatum(doc_row_id(row));
 	slot->tts_isnull[direct->id - 1] = false;
 	econtext->ecxt_scantuple = found;
 	forboth (lc1, direct->columns, lc2, direct->values)
@@ -252,7 +252,7 @@ attempt(ForeignScanState *node, DocDirect *direct, const DocumentKey *key, Tuple
 	{
 		make_row(node, direct, row, found);
 		result = docstore_modify_update(direct->modify, node->ss.ps.state, node->resultRelInfo, direct->slot, key,
-										docstore_scan_version(scan), direct->body ? row->doc.jsonb : NULL, newest);
+										docstore_scan_version(scan), direct->body ? doc_row_doc(row) : NULL, newest);
 	}
 	else
 	{
@@ -286,7 +286,7 @@ change(ForeignScanState *node, DocDirect *direct, TupleTableSlot *found)
 	DocResult result;
 	LsmVersion newest;
 
-	document_key_init(&key, docstore_modify_storage(direct->modify), VARDATA(row->id), VARSIZE(row->id) - VARHDRSZ);
+	document_key_init(&key, docstore_modify_storage(direct->modify), row->id.data, row->id.len);
 	result = attempt(node, direct, &key, found, &newest);
 	return settle(node, direct, &key, result, &newest);
 }
@@ -344,7 +344,7 @@ keep(ForeignScanState *node, DocDirect *direct, TupleTableSlot *found)
 	DocRow *row = docstore_scan_row(scan);
 	int i = direct->n;
 
-	document_key_init(&direct->keys[i], docstore_modify_storage(direct->modify), VARDATA(row->id), VARSIZE(row->id) - VARHDRSZ);
+	document_key_init(&direct->keys[i], docstore_modify_storage(direct->modify), row->id.data, row->id.len);
 	direct->seen[i] = *docstore_scan_version(scan);
 	if (direct->docs != NULL)
 	{
@@ -353,7 +353,7 @@ keep(ForeignScanState *node, DocDirect *direct, TupleTableSlot *found)
 
 		make_row(node, direct, row, found);
 		doc = docstore_modify_build(direct->modify, node->ss.ps.state, node->resultRelInfo, direct->slot, &direct->keys[i],
-									&direct->seen[i], direct->body ? row->doc.jsonb : NULL);
+									&direct->seen[i], direct->body ? doc_row_doc(row) : NULL);
 		direct->docs[i] = memcpy(MemoryContextAlloc(direct->kept, VARSIZE_ANY(doc)), doc, VARSIZE_ANY(doc));
 		direct->bytes += VARSIZE_ANY(doc);
 		MemoryContextSwitchTo(old);

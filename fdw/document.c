@@ -14,8 +14,6 @@
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
-#include "engine/coding.h"
-
 void
 document_key_init(DocumentKey *key, uint64 storage, const char *id, size_t len)
 {
@@ -49,30 +47,20 @@ document_header_encode(char *dst, TimestampTz modified)
 }
 
 void
-document_decode(LsmSlice value, TimestampTz *modified, LsmSlice *body)
+document_refuse(LsmSlice value)
 {
-	uint32 header;
-
-	if (value.len < DOCUMENT_HEADER + sizeof(uint32) || value.data[0] != DOCUMENT_FORMAT || value.data[1] != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("a stored document has an unknown format"),
-				 errdetail("It has %zu bytes and begins with format %d, flags %d; this version of docstore knows format %d without flags.",
-						   value.len,
-						   value.len > 0 ? (unsigned char) value.data[0] : -1,
-						   value.len > 1 ? (unsigned char) value.data[1] : -1,
-						   DOCUMENT_FORMAT)));
-
-	*modified = (TimestampTz) lsm_get_fixed64(value.data + 2);
-	*body = lsm_slice(value.data + DOCUMENT_HEADER, value.len - DOCUMENT_HEADER);
-
-	/* The root is an object or an array whose entries must at least fit. */
-	memcpy(&header, body->data, sizeof(header));
-	if ((header & (JB_FOBJECT | JB_FARRAY)) == 0 ||
-		(uint64) (header & JB_CMASK) * ((header & JB_FOBJECT) ? 2 : 1) * sizeof(JEntry) + sizeof(uint32) > body->len)
+	if (document_known(value))
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("a stored document is not a jsonb value")));
+	ereport(ERROR,
+			(errcode(ERRCODE_DATA_CORRUPTED),
+			 errmsg("a stored document has an unknown format"),
+			 errdetail("It has %zu bytes and begins with format %d, flags %d; this version of docstore knows format %d without flags.",
+					   value.len,
+					   value.len > 0 ? (unsigned char) value.data[0] : -1,
+					   value.len > 1 ? (unsigned char) value.data[1] : -1,
+					   DOCUMENT_FORMAT)));
 }
 
 Jsonb *

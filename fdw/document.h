@@ -22,6 +22,7 @@
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
 
+#include "engine/coding.h"
 #include "store/store.h"
 
 #define DOCUMENT_FORMAT 1
@@ -69,8 +70,35 @@ document_tid_get(ItemPointer tid)
 
 /* Writes DOCUMENT_HEADER bytes. */
 extern void document_header_encode(char *dst, TimestampTz modified);
-/* Splits a value; throws ERRCODE_DATA_CORRUPTED if it is none.  body borrows from value. */
-extern void document_decode(LsmSlice value, TimestampTz *modified, LsmSlice *body);
+
+/* Is it of a format that this version knows? */
+static inline bool
+document_known(LsmSlice value)
+{
+	return value.len >= DOCUMENT_HEADER + sizeof(uint32) && value.data[0] == DOCUMENT_FORMAT && value.data[1] == 0;
+}
+
+/* Throws ERRCODE_DATA_CORRUPTED for what document_decode does not take. */
+extern void document_refuse(LsmSlice value) pg_attribute_noreturn();
+
+/* Splits a value; throws ERRCODE_DATA_CORRUPTED if it is none.  body borrows from value, and may lie at any address. */
+static inline void
+document_decode(LsmSlice value, TimestampTz *modified, LsmSlice *body)
+{
+	uint64 members;
+	uint32 header;
+
+	if (!document_known(value))
+		document_refuse(value);
+	*modified = (TimestampTz) lsm_get_fixed64(value.data + 2);
+	*body = lsm_slice(value.data + DOCUMENT_HEADER, value.len - DOCUMENT_HEADER);
+	/* The root is an object or an array whose entries must at least fit. */
+	memcpy(&header, body->data, sizeof(header));
+	members = header & JB_CMASK;
+	if ((header & (JB_FOBJECT | JB_FARRAY)) == 0 ||
+		((header & JB_FOBJECT) ? 2 : 1) * members * sizeof(JEntry) + sizeof(header) > body->len)
+		document_refuse(value);
+}
 
 /* The bytes of a jsonb that make a body; borrowed. */
 static inline LsmSlice

@@ -131,17 +131,17 @@ read_back(DocMark *mark, uint64 at, void *data, Size len)
 }
 
 void
-doc_mark_row(DocMark *mark, const text *id, uint64 etag, TupleTableSlot *slot)
+doc_mark_row(DocMark *mark, LsmSlice id, uint64 etag, TupleTableSlot *slot)
 {
-	uint16 len = (uint16) VARSIZE_ANY_EXHDR(id);
+	uint16 len = (uint16) id.len;
 
-	if (!mark->any || mark->head.etag != etag || mark->head.len != len || memcmp(mark->id, VARDATA_ANY(id), len) != 0)
+	if (!mark->any || mark->head.etag != etag || mark->head.len != len || memcmp(mark->id, id.data, len) != 0)
 	{
 		mark->any = true;
 		mark->number = mark->used;
 		mark->head.etag = etag;
 		mark->head.len = len;
-		memcpy(mark->id, VARDATA_ANY(id), len);
+		memcpy(mark->id, id.data, len);
 		append(mark, &mark->head.etag, sizeof(mark->head.etag));
 		append(mark, &mark->head.len, sizeof(mark->head.len));
 		append(mark, mark->id, len);

@@ -13,6 +13,7 @@
 #include "foreign/fdwapi.h"
 #include "nodes/execnodes.h"
 
+#include "engine/status.h"
 #include "fdw/collection.h"
 
 typedef struct DocMark DocMark;
@@ -22,7 +23,7 @@ extern DocMark *doc_mark_new(EState *estate, ExecRowMark *erm, DocTable *table, 
 							 List *columns);
 extern void doc_mark_close(DocMark *mark);
 /* Numbers a row, in its slot's ctid. */
-extern void doc_mark_row(DocMark *mark, const text *id, uint64 etag, TupleTableSlot *slot);
+extern void doc_mark_row(DocMark *mark, LsmSlice id, uint64 etag, TupleTableSlot *slot);
 
 extern RowMarkType docstore_row_mark_type(RangeTblEntry *rte, LockClauseStrength strength);
 extern void docstore_refetch_row(EState *estate, ExecRowMark *erm, Datum rowid, TupleTableSlot *slot, bool *updated);

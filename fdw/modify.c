@@ -315,7 +315,7 @@ show_and_check(DocModify *modify, EState *estate, ResultRelInfo *rri, CmdType op
 			 (rri->ri_TrigDesc != NULL && rri->ri_TrigDesc->trig_insert_before_row)))
 			ExecPartitionCheck(rri, slot, estate, true);
 	}
-	return modify->row.doc.jsonb;
+	return doc_row_doc(&modify->row);
 }
 
 static void

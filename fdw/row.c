@@ -9,22 +9,31 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
+/* Small values of all columns of most rows; the others are allocated. */
+#define SPACE 1024
+
 static void
 part_init(DocRowPart *part, DocTable *table, const Bitmapset *columns)
 {
 	DocPath **paths = palloc(table->natts * sizeof(DocPath *) + 1);
-	int npaths = 0;
 	int i = -1;
 
-	part->columns = palloc((table->natts + 1) * sizeof(AttrNumber));
+	part->fixed = palloc((table->natts + 1) * sizeof(DocRowColumn));
+	part->fields = palloc((table->natts + 1) * sizeof(DocRowColumn));
 	while ((i = bms_next_member(columns, i)) >= 0)
 	{
-		part->columns[part->ncolumns++] = (AttrNumber) i;
-		if (table->columns[i - 1].role == DOC_ROLE_FIELD)
-			paths[npaths++] = table->columns[i - 1].path;
+		DocRowColumn column = {i - 1, &table->columns[i - 1]};
+
+		if (column.column->role != DOC_ROLE_FIELD)
+			part->fixed[part->nfixed++] = column;
+		else
+		{
+			paths[part->nfields] = column.column->path;
+			part->fields[part->nfields++] = column;
+		}
 	}
-	part->wants = doc_wants_new(npaths, paths);
-	part->values = palloc(npaths * sizeof(JsonbValue) + 1);
+	part->wants = doc_wants_new(part->nfields, paths);
+	part->values = palloc(part->nfields * sizeof(DocValue) + 1);
 }
 
 static void
@@ -50,8 +59,13 @@ row_init(DocRow *row, DocTable *table, List *columns, bool all, List *first)
 	}
 	part_init(&row->first, table, tested);
 	part_init(&row->rest, table, others);
-	row->id = palloc(VARHDRSZ + DOCSTORE_MAX_ID);
+	row->id_copy = palloc(VARHDRSZ + DOCSTORE_MAX_ID);
 	row->doc.context = CurrentMemoryContext;
+	if (row->first.wants != NULL || row->rest.wants != NULL)
+	{
+		row->space.data = palloc(SPACE);
+		row->space.size = SPACE;
+	}
 }
 
 void
@@ -66,36 +80,65 @@ doc_row_init_parts(DocRow *row, DocTable *table, List *columns, List *first)
 	row_init(row, table, columns, false, first);
 }
 
-static void
-set_id(DocRow *row, LsmSlice id)
+/* Nothing of the document that was there before is needed any more. */
+static inline void
+begin(DocRow *row, LsmSlice id, uint64 etag)
 {
-	Assert(id.len <= DOCSTORE_MAX_ID);
-	SET_VARSIZE(row->id, VARHDRSZ + id.len);
-	memcpy(VARDATA(row->id), id.data, id.len);
+	row->id = id;
+	row->etag = etag;
+	row->copied = false;
+	row->space.used = 0;
+}
+
+static void
+copy_body(DocRow *row)
+{
+	row->body = document_body(document_buffer_set(&row->doc, row->body));
+	row->copied = true;
+}
+
+text *
+doc_row_id(DocRow *row)
+{
+	Assert(row->id.len <= DOCSTORE_MAX_ID);
+	SET_VARSIZE(row->id_copy, VARHDRSZ + row->id.len);
+	row->id = lsm_slice(memmove(VARDATA(row->id_copy), row->id.data, row->id.len), row->id.len);
+	return (text *) row->id_copy;
+}
+
+void
+doc_row_lend(DocRow *row, LsmSlice id, uint64 etag, LsmSlice value)
+{
+	begin(row, id, etag);
+	if (row->need_value)
+		document_decode(value, &row->modified, &row->body);
 }
 
 void
 doc_row_set(DocRow *row, LsmSlice id, uint64 etag, LsmSlice value)
 {
-	set_id(row, id);
-	row->etag = etag;
-	if (row->need_value)
-	{
-		LsmSlice body;
-
-		document_decode(value, &row->modified, &body);
-		if (row->need_body)
-			document_buffer_set(&row->doc, body);
-	}
+	doc_row_lend(row, id, etag, value);
+	(void) doc_row_id(row);
+	if (row->need_body)
+		copy_body(row);
 }
 
 void
 doc_row_set_written(DocRow *row, LsmSlice id, uint64 etag, TimestampTz modified, const Jsonb *doc)
 {
-	set_id(row, id);
-	row->etag = etag;
+	begin(row, id, etag);
+	(void) doc_row_id(row);
 	row->modified = modified;
-	document_buffer_set(&row->doc, document_body(doc));
+	row->body = document_body(doc);
+	copy_body(row);
+}
+
+Jsonb *
+doc_row_doc(DocRow *row)
+{
+	if (!row->copied)
+		copy_body(row);
+	return row->doc.jsonb;
 }
 
 static void
@@ -103,70 +146,77 @@ explain_error(void *arg)
 {
 	DocRow *row = arg;
 
-	if (row->converting < 0)
-		return;
 	errcontext("column \"%s\" of foreign table \"%s\", document \"%s\"", row->table->columns[row->converting].name,
-			   row->table->name, text_to_cstring(row->id));
+			   row->table->name, pnstrdup(row->id.data, row->id.len));
 }
 
-static Datum
-field_value(DocRow *row, DocColumn *column, JsonbValue *value, bool *isnull)
+/* What takes more than doc_convert_quick has. */
+static pg_noinline Datum
+convert(DocRow *row, const DocRowColumn *column, const DocValue *value, bool *isnull)
 {
-	if (row->table->lenient || (row->lenient && doc_convert_can_try(&column->convert)))
-		return doc_convert_try(&column->convert, value, isnull);
-	return doc_convert_read(&column->convert, value, isnull);
+	DocConvert *convert = &column->column->convert;
+	ErrorContextCallback callback;
+	JsonbValue whole;
+	Datum datum;
+
+	callback.callback = explain_error;
+	callback.arg = row;
+	callback.previous = error_context_stack;
+	error_context_stack = &callback;
+	row->converting = column->at;
+	doc_value_jsonb(value, &whole);
+	if (row->table->lenient || (row->lenient && doc_convert_can_try(convert)))
+		datum = doc_convert_try(convert, &whole, isnull);
+	else
+		datum = doc_convert_read(convert, &whole, isnull);
+	error_context_stack = callback.previous;
+	return datum;
 }
 
 static void
 fill(DocRow *row, DocRowPart *part, TupleTableSlot *slot)
 {
-	Datum *values = slot->tts_values;
-	bool *isnull = slot->tts_isnull;
-	ErrorContextCallback callback;
-	JsonbValue *found = part->values;
-
-	if (part->wants != NULL)
+	for (int i = 0; i < part->nfixed; i++)
 	{
-		callback.callback = explain_error;
-		callback.arg = row;
-		callback.previous = error_context_stack;
-		error_context_stack = &callback;
-		row->converting = -1;
-		doc_wants_get(part->wants, &row->doc.jsonb->root, found);
-	}
-	for (int i = 0; i < part->ncolumns; i++)
-	{
-		int at = part->columns[i] - 1;
-		DocColumn *column = &row->table->columns[at];
+		const DocRowColumn *column = &part->fixed[i];
+		Datum value = (Datum) 0;
 
-		isnull[at] = false;
-		switch (column->role)
+		switch (column->column->role)
 		{
 			case DOC_ROLE_ID:
-				values[at] = PointerGetDatum(row->id);
+				value = PointerGetDatum(doc_row_id(row));
 				break;
 			case DOC_ROLE_DOC:
+				value = PointerGetDatum(doc_row_doc(row));
 				if (row->table->doc_is_json)
-					values[at] = PointerGetDatum(cstring_to_text(JsonbToCString(NULL, &row->doc.jsonb->root, VARSIZE(row->doc.jsonb))));
-				else
-					values[at] = PointerGetDatum(row->doc.jsonb);
+					value = PointerGetDatum(cstring_to_text(JsonbToCString(NULL, &row->doc.jsonb->root, VARSIZE(row->doc.jsonb))));
 				break;
 			case DOC_ROLE_ETAG:
-				values[at] = Int64GetDatum((int64) row->etag);
+				value = Int64GetDatum((int64) row->etag);
 				break;
 			case DOC_ROLE_MODIFIED:
-				values[at] = TimestampTzGetDatum(row->modified);
+				value = TimestampTzGetDatum(row->modified);
 				break;
 			case DOC_ROLE_FIELD:
-				row->converting = at;
-				values[at] = field_value(row, column, found++, &isnull[at]);
-				break;
 			case DOC_ROLE_NONE:
 				break;
 		}
+		slot->tts_values[column->at] = value;
+		slot->tts_isnull[column->at] = false;
 	}
-	if (part->wants != NULL)
-		error_context_stack = callback.previous;
+	if (part->wants == NULL)
+		return;
+	doc_wants_get(part->wants, row->body.data, part->values);
+	for (int i = 0; i < part->nfields; i++)
+	{
+		const DocRowColumn *column = &part->fields[i];
+		const DocValue *value = &part->values[i];
+		Datum *datum = &slot->tts_values[column->at];
+		bool *isnull = &slot->tts_isnull[column->at];
+
+		if (!doc_convert_quick(&column->column->convert, value, &row->space, datum, isnull))
+			*datum = convert(row, column, value, isnull);
+	}
 }
 
 void

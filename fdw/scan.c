@@ -1,9 +1,9 @@
 /*
  * scan.c - reads documents: by their ids, by a range of ids, or all.
  *
- * The engine lends key and value until they are released.  They are copied at
- * once and released in the same call, before any function runs that might
- * throw, wait or read the store itself.
+ * The engine lends key and value until they are released.  They are released in the same call,
+ * before any function runs that might wait or read the store itself.  A value that is in a memtable is copied before; others stay
+ * where they are until the next document is fetched.
  *
  * The conditions are tested here, with the columns that they are about; the
  * others are made for documents that pass.
@@ -51,9 +51,10 @@ struct DocScan
 	SeekRange range;
 	MemoryContext range_context; /* the range's, from the second start on */
 	int next_point;
-	LsmBuf value;       /* a point's; malloc'ed */
-	LsmVersion version; /* of the document that was read last */
-	bool tests;         /* there are conditions to test */
+	LsmBuf value;           /* a point's; malloc'ed */
+	LsmVersion version;     /* of a point's document */
+	const LsmVersion *seen; /* of the document that was read last */
+	bool tests;             /* there are conditions to test */
 	bool lock;
 	LockTupleMode mode;
 	DocWriter writer;        /* to lock with */
@@ -203,7 +204,7 @@ compute_range(ForeignScanState *node, DocScan *scan)
 	MemoryContextSwitchTo(old);
 }
 
-static void
+static pg_noinline void
 start(ForeignScanState *node, DocScan *scan)
 {
 	compute_range(node, scan);
@@ -214,7 +215,7 @@ start(ForeignScanState *node, DocScan *scan)
 }
 
 /* The next document into scan->row; false at the end. */
-static bool
+static pg_noinline bool
 next_point(DocScan *scan)
 {
 	while (scan->next_point < scan->range.nkeys)
@@ -234,14 +235,15 @@ next_point(DocScan *scan)
 			continue;
 		}
 		docstore_check(status, &err);
-		doc_row_set(&scan->row, document_key_id(slice), scan->version.seq, lsm_buf_slice(&scan->value));
+		doc_row_lend(&scan->row, document_key_id(slice), scan->version.seq, lsm_buf_slice(&scan->value));
+		scan->seen = &scan->version;
 		return true;
 	}
 	return false;
 }
 
 /* The cursor before the range's, or its next part's, first document; false if there is none left. */
-static bool
+static pg_noinline bool
 open_next(DocScan *scan)
 {
 	LsmSlice lower = scan->range.lower;
@@ -257,47 +259,71 @@ open_next(DocScan *scan)
 	return true;
 }
 
-static bool
-next_in_range(DocScan *scan)
+/* The document that the cursor has moved to, into scan->row; false if it is not wanted. */
+static inline bool
+take(DocScan *scan, LsmScan *at)
 {
+	if (at->version.seq < scan->range.etags.min || at->version.seq > scan->range.etags.max)
+	{
+		lsm_scan_release(at);
+		CHECK_FOR_INTERRUPTS();
+		return false;
+	}
+	if (at->steady)
+		doc_row_lend(&scan->row, document_key_id(at->key), at->version.seq, at->value);
+	else
+		doc_row_set(&scan->row, document_key_id(at->key), at->version.seq, at->value);
+	scan->seen = &at->version;
+	lsm_scan_release(at);
+	return true;
+}
+
+static inline void
+move(DocScan *scan, LsmScan *at)
+{
+	if (scan->backward)
+		lsm_scan_prev(at);
+	else
+		lsm_scan_next(at);
+}
+
+/* At the end of a part, or before the first. */
+static pg_noinline bool
+next_part(DocScan *scan)
+{
+	LsmScan *at = scan->cursor->scan;
+
 	for (;;)
 	{
-		LsmScan *at = scan->cursor->scan;
-
 		if (at != NULL)
 		{
-			if (scan->backward)
-				lsm_scan_prev(at);
-			else
-				lsm_scan_next(at);
+			lsm_scan_release(at);
+			docstore_check(at->status, &at->err);
+			doc_cursor_close(scan->cursor);
 		}
+		if (!open_next(scan))
+			return false;
+		at = scan->cursor->scan;
+		if (scan->backward)
+			lsm_scan_last(at);
 		else
-		{
-			if (!open_next(scan))
-				return false;
-			at = scan->cursor->scan;
-			if (scan->backward)
-				lsm_scan_last(at);
-			else
-				lsm_scan_first(at);
-		}
-		if (at->valid && (at->version.seq < scan->range.etags.min || at->version.seq > scan->range.etags.max))
-		{
-			lsm_scan_release(at);
-			CHECK_FOR_INTERRUPTS();
-			continue;
-		}
-		if (at->valid)
-		{
-			doc_row_set(&scan->row, document_key_id(at->key), at->version.seq, at->value);
-			scan->version = at->version;
-			lsm_scan_release(at);
-			return true;
-		}
-		lsm_scan_release(at);
-		docstore_check(at->status, &at->err);
-		doc_cursor_close(scan->cursor);
+			lsm_scan_first(at);
+		for (; at->valid; move(scan, at))
+			if (take(scan, at))
+				return true;
 	}
+}
+
+static inline bool
+next_in_range(DocScan *scan)
+{
+	LsmScan *at = scan->cursor->scan;
+
+	if (at != NULL)
+		for (move(scan, at); at->valid; move(scan, at))
+			if (take(scan, at))
+				return true;
+	return next_part(scan);
 }
 
 static bool
@@ -314,20 +340,22 @@ fetch_next(ForeignScanState *node, DocScan *scan)
 	return found;
 }
 
-static bool
-fetch(ForeignScanState *node, DocScan *scan)
+static pg_noinline bool
+fetch_counting(ForeignScanState *node, DocScan *scan)
 {
-	LsmReadCounts before;
-	bool found;
+	LsmReadCounts before = lsm_read_counts;
+	bool found = fetch_next(node, scan);
 
-	if (!scan->counting)
-		return fetch_next(node, scan);
-	before = lsm_read_counts;
-	found = fetch_next(node, scan);
 	scan->counts.blocks_read += lsm_read_counts.blocks_read - before.blocks_read;
 	scan->counts.blocks_cached += lsm_read_counts.blocks_cached - before.blocks_cached;
 	scan->counts.filtered += lsm_read_counts.filtered - before.filtered;
 	return found;
+}
+
+static inline bool
+fetch(ForeignScanState *node, DocScan *scan)
+{
+	return scan->counting ? fetch_counting(node, scan) : fetch_next(node, scan);
 }
 
 static void
@@ -357,6 +385,7 @@ docstore_scan_replace(ForeignScanState *node, DocScan *scan, const DocumentKey *
 
 	doc_row_set(&scan->row, document_key_id(document_key_slice(key)), newer->seq, value);
 	scan->version = *newer;
+	scan->seen = &scan->version;
 	store(scan, slot);
 	return passes(node, slot);
 }
@@ -368,7 +397,7 @@ lock_row(ForeignScanState *node, DocScan *scan)
 	DocumentKey key;
 	LsmVersion newer;
 
-	document_key_init(&key, scan->collection.storage, VARDATA(scan->row.id), VARSIZE(scan->row.id) - VARHDRSZ);
+	document_key_init(&key, scan->collection.storage, scan->row.id.data, scan->row.id.len);
 	switch (docstore_lock(&scan->writer, &key, scan->row.etag, scan->mode, LockWaitBlock, &newer))
 	{
 		case DOC_DONE:
@@ -439,7 +468,7 @@ docstore_scan_row(DocScan *scan)
 const LsmVersion *
 docstore_scan_version(DocScan *scan)
 {
-	return &scan->version;
+	return scan->seen;
 }
 
 void

@@ -163,6 +163,43 @@ UPDATE orders SET doc = doc - (SELECT array_agg('key' || i) FROM generate_series
 SELECT * FROM paths WHERE id = 'q' AND key1 = 1;
 SELECT c, e0, key1 FROM paths WHERE id = '5';
 
+-- Documents whose keys are those of the one before, and ones whose keys are not: others of the same lengths, more, fewer, many, long ones,
+-- nested ones, arrays and scalars.  Each column is what the path gives, in a memtable and in a table, with a condition and without.
+SELECT docstore.create_collection('shapes');
+INSERT INTO shapes SELECT 's' || lpad(i::text, 4, '0'), CASE
+	WHEN i % 50 = 49 THEN '[1, {"a": 2}]'
+	WHEN i % 50 = 48 THEN '"scalar"'
+	WHEN i % 50 = 47 THEN '{}'
+	ELSE jsonb_build_object('a', i, 'n', jsonb_build_object('x', i * 10000::bigint, 'y', 'in ' || i), 'bb', 'text of ' || i, 'num', i / 8.0)
+		|| CASE i / 10 % 6
+			WHEN 0 THEN '{}'
+			WHEN 1 THEN jsonb_build_object(CASE i % 3 WHEN 0 THEN 'c' ELSE 'b' END, i)
+			WHEN 2 THEN jsonb_build_object('cc', repeat('é', i % 40), 'zzz', i % 2 = 0)
+			WHEN 3 THEN (SELECT jsonb_object_agg('k' || k, k) FROM generate_series(10, 10 + i % 60) k)
+			WHEN 4 THEN jsonb_build_object(repeat('long', 300), 1, 'num', -i * 1e20, 'n', jsonb_build_object('z', i, 'y', NULL))
+			ELSE jsonb_build_object('n', i, 'arr', jsonb_build_array(i, 'two', NULL))
+		END
+	END FROM generate_series(1, 1200) i;
+CREATE FOREIGN TABLE shape_facts (id text COLLATE "C", a int, b int, bb text, cc text, num numeric, zzz boolean, k10 int, k45 int, nx bigint OPTIONS (path 'n.x'),
+	ny text OPTIONS (path 'n.y'), nz int OPTIONS (path 'n.z'), n jsonb, a0 text OPTIONS (path 'arr[0]'), a1 text OPTIONS (path 'arr[1]'), r0 int OPTIONS (path '[0]'),
+	doc jsonb) SERVER docstore OPTIONS (collection 'shapes');
+CREATE VIEW shapes_that_differ AS SELECT id FROM shape_facts WHERE (a, b, bb, cc, num, zzz, k10, k45, nx, ny, nz, a0, a1, r0) IS DISTINCT FROM
+	((doc->>'a')::int, (doc->>'b')::int, doc->>'bb', doc->>'cc', (doc->>'num')::numeric, (doc->>'zzz')::boolean, (doc->>'k10')::int, (doc->>'k45')::int,
+	(doc#>>'{n,x}')::bigint, doc#>>'{n,y}', (doc#>>'{n,z}')::int, doc#>>'{arr,0}', doc#>>'{arr,1}', CASE WHEN jsonb_typeof(doc) = 'array' THEN (doc->>0)::int END)
+	OR n IS DISTINCT FROM nullif(doc->'n', 'null');
+SELECT * FROM shapes_that_differ;
+SELECT count(a), count(b), sum(length(cc)), sum(k45), sum(nx), count(ny), sum(nz), count(a1), sum(r0) FROM shape_facts;
+SELECT docstore.compact();
+SELECT * FROM shapes_that_differ;
+SELECT count(a), count(b), sum(length(cc)), sum(k45), sum(nx), count(ny), sum(nz), count(a1), sum(r0) FROM shape_facts;
+SELECT count(*), sum(nz), max(bb) FROM shape_facts WHERE a % 7 = 0 AND num < 0;
+SELECT a, bb, nx FROM shape_facts WHERE id IN ('s0003', 's0049', 's0047', 's0004') ORDER BY id;
+UPDATE shape_facts SET b = a WHERE id BETWEEN 's0100' AND 's0103' RETURNING id, a, b, cc, num;
+SELECT * FROM shapes_that_differ;
+SELECT id, a, b, num FROM shape_facts WHERE id < 's0104' ORDER BY id DESC LIMIT 5;
+DROP VIEW shapes_that_differ;
+SELECT docstore.drop_collection('shapes', true);
+
 -- What a condition rules out is not converted; what it is about is, in its order.
 SELECT id, placed FROM order_facts WHERE id > 'k' AND customer = 'nobody';
 INSERT INTO orders VALUES ('r', '{"placed_at": "yesterweek", "customer": "c/5"}');
