@@ -249,6 +249,83 @@ lsm_block_iter_next(LsmBlockIter *it)
 	parse_at(it, it->value.data + it->value.len);
 }
 
+/* An entry in a run's terms; false if it needs a second look. */
+static inline bool
+is_plain(const LsmRun *run, LsmSlice key, uint64_t trailer, LsmSlice before, LsmRunEntry *entry)
+{
+	entry->user = lsm_ikey_user(key);
+	entry->seq = trailer >> 8;
+	if ((trailer & 0xff) != LSM_TYPE_VALUE || entry->seq > run->max_seq || lsm_same_key(entry->user, lsm_ikey_user(before)) ||
+		lsm_behind(entry->user, run->upper))
+		return false;
+	if (!run->stamped)
+		return true;
+	if (entry->value.len == 0 || entry->value.data[0] != 0)
+		return false;
+	entry->value = lsm_slice(entry->value.data + 1, entry->value.len - 1);
+	return true;
+}
+
+/*
+ * The bytes that a key shares with the one before, which lies in the run, too, if it is not the first: then what is behind them
+ * may be copied along, and a copy of fixed length is two instructions.
+ */
+static inline void
+copy_shared(LsmRun *run, size_t used, LsmSlice before, uint32_t shared)
+{
+	char words[32];
+
+	if (run->n > 0 && shared <= sizeof(words) && used + sizeof(words) <= sizeof(run->keys))
+	{
+		memcpy(words, before.data, sizeof(words));
+		memcpy(run->keys + used, words, sizeof(words));
+	}
+	else
+		memcpy(run->keys + used, before.data, shared);
+}
+
+void
+lsm_block_iter_run(LsmBlockIter *it, LsmRun *run)
+{
+	const char *p = it->value.data + it->value.len;
+	LsmSlice before = it->key;
+	size_t used = 0;
+
+	run->n = 0;
+	while (run->n < run->max && p < it->limit)
+	{
+		LsmRunEntry *found = &run->entries[run->n];
+		uint64_t trailer;
+		LsmSlice key;
+		Entry entry;
+
+		if (!decode_entry(p, it->limit, &entry) || entry.shared > before.len)
+			break;
+		key = lsm_slice(run->keys + used, (size_t) entry.shared + entry.unshared);
+		if (key.len < LSM_TRAILER_SIZE || key.len > sizeof(run->keys) - used || key.len > it->key_cap)
+			break;
+		copy_shared(run, used, before, entry.shared);
+		copy_short(run->keys + used + entry.shared, sizeof(run->keys) - used - entry.shared, &entry, it->limit);
+		found->value = lsm_slice(entry.key + entry.unshared, entry.value_len);
+		/* From the block, if it is whole there: to read what two copies have just put together makes the processor wait. */
+		trailer = lsm_get_fixed64(entry.unshared >= LSM_TRAILER_SIZE ? entry.key + entry.unshared - LSM_TRAILER_SIZE
+																	 : key.data + key.len - LSM_TRAILER_SIZE);
+		if (!is_plain(run, key, trailer, before, found))
+			break;
+		it->value = lsm_slice(entry.key + entry.unshared, entry.value_len);
+		it->current = p;
+		p = it->value.data + it->value.len;
+		before = key;
+		used += key.len;
+		run->n++;
+	}
+	if (run->n > 0)
+	{
+		memcpy(it->key_buf, before.data, before.len);
+		it->key = lsm_slice(it->key_buf, before.len);
+	}
+}
+
 void
 lsm_block_iter_first(LsmBlockIter *it)
 {

@@ -9,7 +9,7 @@
 #ifndef LSM_BLOCK_H
 #define LSM_BLOCK_H
 
-#include "engine/status.h"
+#include "engine/run.h"
 
 #define LSM_BLOCK_KEY_SPACE 208 /* longer keys go to the heap */
 
@@ -57,6 +57,8 @@ extern void lsm_block_iter_first(LsmBlockIter *it);
 extern void lsm_block_iter_last(LsmBlockIter *it);
 /* First entry >= target (an internal key, with LSM_KEYS_INTERNAL; not this iterator's own key). */
 extern void lsm_block_iter_seek(LsmBlockIter *it, LsmSlice target);
+/* With LSM_KEYS_INTERNAL, only when valid: moves on over the run behind the current entry. */
+extern void lsm_block_iter_run(LsmBlockIter *it, LsmRun *run);
 extern void lsm_block_iter_next(LsmBlockIter *it); /* only when valid */
 extern void lsm_block_iter_prev(LsmBlockIter *it); /* only when valid */
 

@@ -58,6 +58,16 @@ lsm_get_fixed64(const char *src)
 		   (uint64_t) p[7] << 56;
 }
 
+/* Eight bytes as a number whose order is theirs. */
+static inline uint64_t
+lsm_get_big_endian64(const char *src)
+{
+	const unsigned char *p = (const unsigned char *) src;
+
+	return (uint64_t) p[0] << 56 | (uint64_t) p[1] << 48 | (uint64_t) p[2] << 40 | (uint64_t) p[3] << 32 |
+		   (uint64_t) p[4] << 24 | (uint64_t) p[5] << 16 | (uint64_t) p[6] << 8 | (uint64_t) p[7];
+}
+
 /* dst must have room for LSM_VARINT64_MAX bytes; returns behind the last one written. */
 static inline char *
 lsm_put_varint64(char *dst, uint64_t v)

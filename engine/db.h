@@ -167,14 +167,14 @@ extern int lsm_stripe(LsmSlice key);
 
 /*
  * A scan over [lower, upper) (upper.len = 0: no end) in either direction.  Fields
- * are set by every move.  They are borrowed until lsm_scan_release (a steady value: until close) or the next
+ * are set by every move.  They are borrowed until lsm_scan_release (steady ones until close) or the next
  * move; release lets go of the pin, and the next move repositions by itself if
  * the store has changed meanwhile.  No user code runs between a move and release.
  */
 typedef struct LsmScan
 {
 	bool valid;
-	bool steady;    /* the value lies in memory of the scan's own */
+	bool steady; /* key and value lie in memory of the scan's own */
 	LsmStatus status;
 	LsmSlice key;   /* user key */
 	LsmSlice value; /* payload */

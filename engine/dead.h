@@ -38,6 +38,15 @@ lsm_dead_pass(LsmDeadCount *count, uint64_t before, LsmSlice key)
 		(void) lsm_buf_set(&count->from, key.data, key.len);
 }
 
+/* So many were shown, with nothing between them. */
+static inline void
+lsm_dead_shown(LsmDeadCount *count, int n)
+{
+	count->shown += (uint64_t) n;
+	if (count->shown > count->dead)
+		count->dead = count->shown = 0;
+}
+
 /* A move has passed so many, and ended at key. */
 static inline void
 lsm_dead_count(LsmDb *db, LsmDeadCount *count, uint64_t dead, LsmSlice key)

@@ -9,7 +9,7 @@
 #ifndef LSM_ITER_H
 #define LSM_ITER_H
 
-#include "engine/status.h"
+#include "engine/run.h"
 
 typedef struct LsmIter LsmIter;
 
@@ -22,6 +22,7 @@ typedef struct LsmIterOps
 	void (*prev)(LsmIter *it);                  /* only when valid */
 	void (*close)(LsmIter *it);
 	volatile uint8_t *(*hint)(LsmIter *it); /* optional; see lsm_iter_hint */
+	void (*run)(LsmIter *it, LsmRun *run);  /* optional; see lsm_iter_run */
 } LsmIterOps;
 
 struct LsmIter
@@ -50,6 +51,17 @@ static inline volatile uint8_t *
 lsm_iter_hint(LsmIter *it)
 {
 	return it->ops->hint == NULL ? NULL : it->ops->hint(it);
+}
+
+/*
+ * Only when valid: moves on over the run behind the current entry, which may be empty.  Its values are good until the next move.
+ */
+static inline void
+lsm_iter_run(LsmIter *it, LsmRun *run)
+{
+	run->n = 0;
+	if (it->ops->run != NULL)
+		it->ops->run(it, run);
 }
 
 /* An iterator without entries and with the given status; NULL when out of memory. */

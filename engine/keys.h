@@ -20,7 +20,9 @@
 #ifndef LSM_KEYS_H
 #define LSM_KEYS_H
 
-#include "engine/status.h"
+#include <string.h>
+
+#include "engine/coding.h"
 
 typedef enum LsmType
 {
@@ -90,6 +92,32 @@ lsm_ikey_user(LsmSlice ikey)
 {
 	LsmSlice s = {ikey.data, ikey.len - LSM_TRAILER_SIZE};
 	return s;
+}
+
+/* Neighbours differ at the end, mostly. */
+static inline bool
+lsm_same_key(LsmSlice a, LsmSlice b)
+{
+	return a.len == b.len && (a.len == 0 || (a.data[a.len - 1] == b.data[a.len - 1] && memcmp(a.data, b.data, a.len) == 0));
+}
+
+/* Is a user key behind the end of a range?  Asked for every entry; ends of whole collections are two words that overlap. */
+static inline bool
+lsm_behind(LsmSlice user, LsmSlice upper)
+{
+	uint64_t a;
+	uint64_t b;
+
+	if (upper.len < 8 || upper.len > 16 || user.len < upper.len)
+		return upper.len > 0 && lsm_slice_compare(user, upper) >= 0;
+	a = lsm_get_big_endian64(user.data);
+	b = lsm_get_big_endian64(upper.data);
+	if (a == b)
+	{
+		a = lsm_get_big_endian64(user.data + upper.len - 8);
+		b = lsm_get_big_endian64(upper.data + upper.len - 8);
+	}
+	return a >= b;
 }
 
 static inline uint64_t

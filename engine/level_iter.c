@@ -163,6 +163,15 @@ level_next(LsmIter *it)
 }
 
 static void
+level_run(LsmIter *it, LsmRun *run)
+{
+	LevelIter *self = (LevelIter *) it;
+
+	lsm_iter_run(self->it, run);
+	show(self);
+}
+
+static void
 level_prev(LsmIter *it)
 {
 	LevelIter *self = (LevelIter *) it;
@@ -191,6 +200,7 @@ static const LsmIterOps level_ops = {
 	.next = level_next,
 	.prev = level_prev,
 	.close = level_close,
+	.run = level_run,
 };
 
 LsmIter *

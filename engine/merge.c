@@ -155,6 +155,14 @@ merge_seek(LsmIter *base, LsmSlice target)
 	build(m);
 }
 
+/* Finds out which one comes after the root, of two or more. */
+static inline void
+find_second(MergeIter *m)
+{
+	if (m->second == 0)
+		m->second = m->nheap > 2 && ahead(m, m->heap[2], m->heap[1]) ? 2 : 1;
+}
+
 /* The root has moved: restores the heap. */
 static void
 settle(MergeIter *m)
@@ -173,8 +181,7 @@ settle(MergeIter *m)
 	}
 	else if (m->nheap > 1)
 	{
-		if (m->second == 0)
-			m->second = m->nheap > 2 && ahead(m, heap[2], heap[1]) ? 2 : 1;
+		find_second(m);
 		if (ahead(m, heap[m->second], heap[0]))
 		{
 			int item = heap[0];
@@ -236,6 +243,32 @@ merge_next(LsmIter *base)
 	settle(m);
 }
 
+/* The root's entries before the first of the others. */
+static void
+merge_run(LsmIter *base, LsmRun *run)
+{
+	MergeIter *m = (MergeIter *) base;
+	LsmSlice upper = run->upper;
+
+	if (m->backward)
+		return;
+	if (m->nheap > 1)
+	{
+		LsmSlice other;
+
+		find_second(m);
+		other = lsm_ikey_user(m->children[m->heap[m->second]]->key);
+		/* Nothing comes before the empty key; as a bound it would be none. */
+		if (other.len == 0)
+			return;
+		if (upper.len == 0 || lsm_slice_compare(other, upper) < 0)
+			run->upper = other;
+	}
+	lsm_iter_run(m->children[m->heap[0]], run);
+	run->upper = upper;
+	show(m);
+}
+
 static void
 merge_prev(LsmIter *base)
 {
@@ -279,6 +312,7 @@ static const LsmIterOps merge_ops = {
 	.prev = merge_prev,
 	.close = merge_close,
 	.hint = merge_hint,
+	.run = merge_run,
 };
 
 LsmIter *

@@ -10,6 +10,9 @@
  * The current user key is always kept as a copy: to step over the key's other
  * versions, and to find the place again in a new view when the epoch has moved
  * since the last call.
+ *
+ * Forward most entries come in runs (run.h), which lie in memory of the scan's own: within a run nothing is asked of
+ * the iterator, the view or the pin.
  */
 #include "engine/handle.h"
 
@@ -55,7 +58,22 @@ typedef struct Scan
 	LsmBuf target; /* seek keys */
 
 	LsmDeadCount passed;
+
+	/* Forward the entries of a run are shown before the iterator, which stands at its end, is asked again. */
+	LsmRun *run; /* NULL: there was none yet */
+	int shown;   /* which of the run is; -1: the iterator's own entry */
 } Scan;
+
+/* Keeps a user key.  As lsm_buf_set, but inline: this is done for every row. */
+static inline bool
+keep_key(LsmBuf *kept, LsmSlice user)
+{
+	if (__builtin_expect(kept->cap < user.len || kept->data == NULL, 0))
+		return lsm_buf_set(kept, user.data, user.len);
+	memcpy(kept->data, user.data, user.len);
+	kept->len = user.len;
+	return true;
+}
 
 /* ---- ends and errors ---- */
 
@@ -373,58 +391,6 @@ sound(Scan *s)
 	return false;
 }
 
-static inline bool
-same_key(const LsmBuf *kept, LsmSlice user)
-{
-	if (kept->len != user.len)
-		return false;
-	/* Neighbours differ at the end, mostly. */
-	return user.len == 0 ||
-		   (kept->data[user.len - 1] == user.data[user.len - 1] && memcmp(kept->data, user.data, user.len) == 0);
-}
-
-static inline uint64_t
-load_big_endian(const char *p)
-{
-	uint64_t word;
-
-	memcpy(&word, p, sizeof(word));
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-	word = __builtin_bswap64(word);
-#endif
-	return word;
-}
-
-/* Is the key behind the range's end?  Asked for every entry; ends of whole collections are two words that overlap. */
-static inline bool
-behind(LsmSlice user, LsmSlice upper)
-{
-	uint64_t a;
-	uint64_t b;
-
-	if (upper.len < 8 || upper.len > 16 || user.len < upper.len)
-		return upper.len > 0 && lsm_slice_compare(user, upper) >= 0;
-	a = load_big_endian(user.data);
-	b = load_big_endian(upper.data);
-	if (a == b)
-	{
-		a = load_big_endian(user.data + upper.len - 8);
-		b = load_big_endian(upper.data + upper.len - 8);
-	}
-	return a >= b;
-}
-
-/* Keeps a user key.  As lsm_buf_set, but inline: this is done for every row. */
-static inline bool
-keep_key(LsmBuf *kept, LsmSlice user)
-{
-	if (__builtin_expect(kept->cap < user.len || kept->data == NULL, 0))
-		return lsm_buf_set(kept, user.data, user.len);
-	memcpy(kept->data, user.data, user.len);
-	kept->len = user.len;
-	return true;
-}
-
 static void
 show(Scan *s, uint64_t seq, const LsmStamp *stamp, LsmSlice payload, bool steady)
 {
@@ -481,12 +447,12 @@ find_forward(Scan *s, bool passing)
 		if (!sound(s) || !may_go_on(s, &passed))
 			return;
 		user = lsm_ikey_user(s->it->key);
-		if (passing && same_key(&s->key, user))
+		if (passing && lsm_same_key(lsm_buf_slice(&s->key), user))
 		{
 			lsm_dead_pass(&s->passed, dead++, lsm_buf_slice(&s->key));
 			continue;
 		}
-		if (behind(user, upper))
+		if (lsm_behind(user, upper))
 		{
 			lsm_dead_count(s->db, &s->passed, dead, lsm_buf_slice(&s->key));
 			stop(s, LSM_OK);
@@ -550,7 +516,7 @@ find_backward(Scan *s)
 		if (!sound(s) || !may_go_on(s, &passed))
 			return;
 		user = lsm_ikey_user(s->it->key);
-		if (!have_key || !same_key(&s->key, user))
+		if (!have_key || !lsm_same_key(lsm_buf_slice(&s->key), user))
 		{
 			if (visible)
 				break;
@@ -602,6 +568,63 @@ find_backward(Scan *s)
 	show(s, best_seq, &best, lsm_buf_slice(&s->value), true);
 }
 
+/* ---- runs ---- */
+
+/* The run behind the shown entry, on which the iterator stands; false if there is none. */
+static bool
+find_run(Scan *s)
+{
+	LsmRun *run = s->run;
+
+	if (is_choosy(s))
+		return false;
+	if (run == NULL)
+	{
+		/* Room for any key of it, so that leave_run cannot fail. */
+		if (!lsm_buf_reserve(&s->key, LSM_RUN_KEYS) || (run = malloc(sizeof(LsmRun))) == NULL)
+			return false;
+		s->run = run;
+		run->upper = lsm_buf_slice(&s->upper);
+		run->max_seq = s->max_seq;
+		run->stamped = lsm_stamped(s->db);
+		run->max = 1;
+	}
+	/* Who wants only a few need not read more than twice that. */
+	if (run->max < LSM_RUN_MAX)
+		run->max *= 2;
+	lsm_iter_run(s->it, run);
+	if (run->n == 0)
+		return false;
+	lsm_dead_shown(&s->passed, run->n);
+	s->pub.steady = true;
+	s->pub.version.stamp = (LsmStamp){0, 0, 0};
+	s->pub.version.generation = s->generation;
+	return true;
+}
+
+static inline void
+show_of_run(Scan *s, int i)
+{
+	const LsmRunEntry *entry = &s->run->entries[i];
+
+	s->pub.key = entry->user;
+	s->pub.value = entry->value;
+	s->pub.version.seq = entry->seq;
+	s->shown = i;
+}
+
+/* What is left of the run is not wanted.  The iterator stands at its end. */
+static inline void
+leave_run(Scan *s)
+{
+	if (s->shown < 0)
+		return;
+	(void) keep_key(&s->key, s->pub.key);
+	if (s->shown + 1 < s->run->n)
+		s->place = PLACE_NONE;
+	s->shown = -1;
+}
+
 /* ---- moves ---- */
 
 void
@@ -610,6 +633,7 @@ lsm_scan_first(LsmScan *scan)
 	Scan *s = (Scan *) scan;
 	bool moved;
 
+	leave_run(s);
 	if (!prepare(s, &moved))
 		return;
 	if (s->lower.len == 0)
@@ -625,6 +649,7 @@ lsm_scan_seek(LsmScan *scan, LsmSlice key)
 	Scan *s = (Scan *) scan;
 	bool moved;
 
+	leave_run(s);
 	if (lsm_slice_compare(key, lsm_buf_slice(&s->lower)) < 0)
 		key = lsm_buf_slice(&s->lower);
 	if (!prepare(s, &moved) || !seek_to(s, key, false))
@@ -638,6 +663,7 @@ lsm_scan_last(LsmScan *scan)
 	Scan *s = (Scan *) scan;
 	bool moved;
 
+	leave_run(s);
 	if (!prepare(s, &moved))
 		return;
 	if (s->upper.len == 0)
@@ -653,6 +679,7 @@ lsm_scan_seek_last(LsmScan *scan, LsmSlice key)
 	Scan *s = (Scan *) scan;
 	bool moved;
 
+	leave_run(s);
 	if (s->upper.len > 0 && lsm_slice_compare(key, lsm_buf_slice(&s->upper)) >= 0)
 	{
 		lsm_scan_last(scan);
@@ -676,10 +703,28 @@ lsm_scan_next(LsmScan *scan)
 	Scan *s = (Scan *) scan;
 	bool moved;
 
-	if (!scan->valid || !prepare(s, &moved))
+	if (!scan->valid)
 		return;
-	if (__builtin_expect(!moved && s->place == PLACE_FORWARD, 1))
+	if (s->shown >= 0)
+	{
+		if (s->shown + 1 < s->run->n)
+		{
+			show_of_run(s, s->shown + 1);
+			return;
+		}
+		leave_run(s);
+	}
+	if (!prepare(s, &moved))
+		return;
+	if (!moved && s->place == PLACE_FORWARD)
+	{
+		if (find_run(s))
+		{
+			show_of_run(s, 0);
+			return;
+		}
 		lsm_iter_next(s->it);
+	}
 	else if (!seek_to(s, lsm_buf_slice(&s->key), true))
 		return;
 	find_forward(s, true);
@@ -691,7 +736,10 @@ lsm_scan_prev(LsmScan *scan)
 	Scan *s = (Scan *) scan;
 	bool moved;
 
-	if (!scan->valid || !prepare(s, &moved))
+	if (!scan->valid)
+		return;
+	leave_run(s);
+	if (!prepare(s, &moved))
 		return;
 	if ((moved || s->place != PLACE_BACKWARD) && !seek_before(s, lsm_buf_slice(&s->key)))
 		return;
@@ -726,6 +774,7 @@ lsm_scan_open(LsmDb *db, const LsmRead *read, LsmSlice lower, LsmSlice upper, Ls
 		free(s);
 		return lsm_no_memory(err);
 	}
+	s->shown = -1;
 	s->max_seq = read->max_seq;
 	s->wanted = LSM_ALL_SEQS;
 	if (s->max_seq == LSM_MAX_SEQUENCE && !lsm_stamped(db))
@@ -761,5 +810,6 @@ lsm_scan_close(LsmScan *scan)
 	lsm_buf_free(&s->value);
 	lsm_buf_free(&s->target);
 	lsm_buf_free(&s->passed.from);
+	free(s->run);
 	free(s);
 }

@@ -171,12 +171,10 @@ look_ahead(TableIter *self)
 		self->ahead = lsm_cache_peek(table->cache, table->env, table->number, next);
 }
 
-/* As much of the next block as the entry takes of this one. */
+/* As much of the next block as was read of this one. */
 static inline void
-fetch_ahead(TableIter *self)
+fetch_ahead(TableIter *self, size_t len)
 {
-	size_t len = self->block.key.len + self->block.value.len;
-
 	if (len > self->ahead.len)
 		len = self->ahead.len;
 	for (size_t at = 0; at < len; at += CACHE_LINE)
@@ -288,11 +286,30 @@ iter_next(LsmIter *it)
 	if (self->block.valid)
 	{
 		if (self->ahead.len > 0)
-			fetch_ahead(self);
+			fetch_ahead(self, self->block.key.len + self->block.value.len);
 		show(self);
 	}
 	else
 		settle(self, true);
+}
+
+static void
+iter_run(LsmIter *it, LsmRun *run)
+{
+	TableIter *self = (TableIter *) it;
+	const char *from = self->block.current;
+	LsmSlice upper = run->upper;
+
+	/* No key of a block is behind its index entry's. */
+	if (!lsm_behind(lsm_ikey_user(self->index.key), upper))
+		run->upper.len = 0;
+	lsm_block_iter_run(&self->block, run);
+	run->upper = upper;
+	if (run->n == 0)
+		return;
+	if (self->ahead.len > 0)
+		fetch_ahead(self, (size_t) (self->block.current - from));
+	show(self);
 }
 
 static void
@@ -320,7 +337,15 @@ iter_close(LsmIter *it)
 	free(self);
 }
 
-static const LsmIterOps table_iter_ops = {iter_seek_first, iter_seek_last, iter_seek, iter_next, iter_prev, iter_close, NULL};
+static const LsmIterOps table_iter_ops = {
+	.seek_first = iter_seek_first,
+	.seek_last = iter_seek_last,
+	.seek = iter_seek,
+	.next = iter_next,
+	.prev = iter_prev,
+	.close = iter_close,
+	.run = iter_run,
+};
 
 LsmIter *
 lsm_table_iter(LsmTable *table, bool fill_cache, LsmSeqs wanted)

@@ -4,6 +4,7 @@
  * - A block is LevelDB's byte for byte (one by hand).
  * - Every entry comes back, forward, backward, in any mix of both, and by seeks
  *   to every key and between; compared with the sorted array it was made from.
+ * - A run is what the entries behind the current one say that it is, and ends where they say.
  * - The size that the builder foretells is the size that it gets.
  * - A block with any bytes changed, or cut anywhere, keeps within its bounds and
  *   comes to an end (the sanitizers watch; the block's memory is exact).
@@ -216,6 +217,146 @@ check_block(LsmBlockIter *it, LsmSlice block)
 	lsm_buf_free(&target);
 }
 
+/* Does entry i belong to a run behind entry i - 1? */
+static bool
+belongs(const LsmRun *run, int i)
+{
+	LsmSlice key = lsm_buf_slice(&entries[i].key);
+	LsmSlice user = lsm_ikey_user(key);
+
+	return lsm_ikey_type(key) == LSM_TYPE_VALUE && lsm_ikey_seq(key) <= run->max_seq &&
+		   lsm_slice_compare(user, lsm_ikey_user(lsm_buf_slice(&entries[i - 1].key))) != 0 &&
+		   (run->upper.len == 0 || lsm_slice_compare(user, run->upper) < 0) &&
+		   (!run->stamped || (entries[i].value.len > 0 && entries[i].value.data[0] == 0));
+}
+
+static bool
+is_entry_of_run(const LsmRun *run, const LsmRunEntry *entry, int i)
+{
+	LsmSlice value = lsm_buf_slice(&entries[i].value);
+
+	if (run->stamped)
+		value = lsm_slice(value.data + 1, value.len - 1);
+	return lsm_slice_compare(entry->user, lsm_ikey_user(lsm_buf_slice(&entries[i].key))) == 0 &&
+		   lsm_slice_compare(entry->value, value) == 0 && entry->seq == lsm_ikey_seq(lsm_buf_slice(&entries[i].key));
+}
+
+/* Walks through the block by runs, and by single steps where they are empty. */
+static int
+check_runs(LsmBlockIter *it, LsmSlice block, LsmRun *run)
+{
+	bool ok = true;
+	int nruns = 0;
+	int at = 0;
+
+	CHECK(lsm_block_iter_set(it, block));
+	lsm_block_iter_first(it);
+	while (it->valid && ok)
+	{
+		size_t used = 0;
+		int n = 0;
+
+		run->max = 1 + (int) (test_random(&rnd) % LSM_RUN_MAX);
+		lsm_block_iter_run(it, run);
+		for (; n < run->n; n++)
+		{
+			ok = ok && at + 1 + n < num_entries && belongs(run, at + 1 + n) && is_entry_of_run(run, &run->entries[n], at + 1 + n);
+			used += entries[at + 1 + n].key.len;
+		}
+		at += n;
+		/* It ends for a reason. */
+		ok = ok && (n == run->max || at + 1 == num_entries || !belongs(run, at + 1) || entries[at + 1].key.len > it->key_cap ||
+					used + entries[at + 1].key.len > sizeof(run->keys));
+		ok = ok && is_at(it, at);
+		nruns += n > 0;
+		/* Now and then a step between two runs, or back and forth. */
+		if (n > 0 && test_random(&rnd) % 4 == 0)
+		{
+			lsm_block_iter_prev(it);
+			ok = ok && is_at(it, at - 1);
+			if (it->valid)
+				lsm_block_iter_next(it);
+			ok = ok && is_at(it, at);
+		}
+		if (n == 0 || test_random(&rnd) % 4 == 0)
+		{
+			lsm_block_iter_next(it);
+			ok = ok && is_at(it, ++at);
+		}
+	}
+	CHECK(ok);
+	CHECK(at >= num_entries - 1);
+	return nruns;
+}
+
+/* A key that shares part of its trailer with the bytes before, though its user key is another. */
+static void
+test_run_of_shared_trailers(void)
+{
+	static const char *const users[] = {"A", "a", "a\1"};
+	static const uint64_t seqs[] = {7, 1, 0};
+	LsmBlockBuilder builder;
+	LsmSlice block;
+	LsmBlockIter it;
+	LsmRun run = {.max = LSM_RUN_MAX, .max_seq = LSM_MAX_SEQUENCE};
+
+	free_entries();
+	for (num_entries = 0; num_entries < 3; num_entries++)
+		CHECK(lsm_ikey_append(&entries[num_entries].key, lsm_slice(users[num_entries], strlen(users[num_entries])), seqs[num_entries],
+							  LSM_TYPE_VALUE));
+	lsm_block_builder_init(&builder, 16, 0);
+	block = build(&builder);
+	lsm_block_iter_init(&it, LSM_KEYS_INTERNAL);
+	CHECK(lsm_block_iter_set(&it, block));
+	lsm_block_iter_first(&it);
+	lsm_block_iter_run(&it, &run);
+	CHECK(run.n == 2 && is_entry_of_run(&run, &run.entries[0], 1) && is_entry_of_run(&run, &run.entries[1], 2));
+	lsm_block_iter_free(&it);
+	lsm_block_builder_free(&builder);
+	free((char *) block.data);
+}
+
+static void
+test_runs(void)
+{
+	static const int intervals[] = {1, 3, 16};
+	LsmBlockIter it;
+	LsmRun run;
+	int nruns = 0;
+
+	keys = LSM_KEYS_INTERNAL;
+	lsm_block_iter_init(&it, keys);
+	for (int n = 0; n < 300; n++)
+	{
+		LsmBlockBuilder builder;
+		LsmBuf upper = {0};
+		LsmSlice block;
+
+		lsm_block_builder_init(&builder, intervals[n % 3], 0);
+		random_entries(1 + (int) (test_random(&rnd) % 100), n % 2 ? 12 : 20, 30);
+		run.stamped = n % 4 >= 2;
+		run.max_seq = n % 5 == 0 ? 500 : n % 5 == 1 ? 990
+													: LSM_MAX_SEQUENCE;
+		for (int i = 0; i < num_entries && n % 7 != 0; i++)
+			if (entries[i].value.len > 0 && test_random(&rnd) % 8 != 0)
+				entries[i].value.data[0] = 0;
+		/* Deletions are rarer than in other tests. */
+		for (int i = 0; i < num_entries && n % 3 != 0; i++)
+			entries[i].key.data[entries[i].key.len - LSM_TRAILER_SIZE] = LSM_TYPE_VALUE;
+		qsort(entries, (size_t) num_entries, sizeof(entries[0]), compare_entries);
+		if (n % 2)
+			random_key(&upper, 12);
+		run.upper = n % 2 ? lsm_ikey_user(lsm_buf_slice(&upper)) : lsm_slice(NULL, 0);
+		block = build(&builder);
+		nruns += check_runs(&it, block, &run);
+		free((char *) block.data);
+		lsm_buf_free(&upper);
+		lsm_block_builder_free(&builder);
+	}
+	CHECK(nruns > 1000);
+	lsm_block_iter_free(&it);
+}
+
 static void
 test_round_trips(void)
 {
@@ -353,6 +494,24 @@ exercise(LsmBlockIter *it, LsmSlice block)
 				lsm_block_iter_next(it);
 		}
 	}
+	if (it->keys == LSM_KEYS_INTERNAL)
+	{
+		LsmRun run = {.max = LSM_RUN_MAX, .max_seq = LSM_MAX_SEQUENCE};
+
+		lsm_block_iter_first(it);
+		while (it->valid)
+		{
+			lsm_block_iter_run(it, &run);
+			for (int i = 0; i < run.n; i++)
+			{
+				for (size_t j = 0; j < run.entries[i].user.len; j++)
+					sum += (unsigned char) run.entries[i].user.data[j];
+				for (size_t j = 0; j < run.entries[i].value.len; j++)
+					sum += (unsigned char) run.entries[i].value.data[j];
+			}
+			lsm_block_iter_next(it);
+		}
+	}
 	(void) lsm_block_restarts_ok(it);
 	lsm_buf_free(&target);
 	if (sum == 1)
@@ -465,6 +624,8 @@ main(void)
 	test_bytes();
 	test_spread();
 	test_round_trips();
+	test_runs();
+	test_run_of_shared_trailers();
 	test_damage();
 	test_impossible();
 	free_entries();
