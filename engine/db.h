@@ -194,6 +194,11 @@ extern void lsm_scan_seek(LsmScan *scan, LsmSlice key);      /* first key >= key
 extern void lsm_scan_seek_last(LsmScan *scan, LsmSlice key); /* last key <= key, within the range */
 extern void lsm_scan_next(LsmScan *scan);
 extern void lsm_scan_prev(LsmScan *scan);
+/*
+ * After a move forward: the shown entry and those behind it in its run (run.h), all at once; the scan moves on to the last of
+ * them.  Returns how many, 0 if the entry is in no run.  They are good until the next move, or close.
+ */
+extern int lsm_scan_take_run(LsmScan *scan, const LsmRunEntry **entries);
 extern void lsm_scan_release(LsmScan *scan);
 extern void lsm_scan_close(LsmScan *scan);
 /* After an error was thrown past this handle's calls: drops whatever pin it still holds. */

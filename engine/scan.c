@@ -746,6 +746,20 @@ lsm_scan_prev(LsmScan *scan)
 	find_backward(s);
 }
 
+int
+lsm_scan_take_run(LsmScan *scan, const LsmRunEntry **entries)
+{
+	Scan *s = (Scan *) scan;
+	int n;
+
+	if (!scan->valid || s->shown < 0)
+		return 0;
+	*entries = &s->run->entries[s->shown];
+	n = s->run->n - s->shown;
+	show_of_run(s, s->run->n - 1);
+	return n;
+}
+
 void
 lsm_scan_release(LsmScan *scan)
 {

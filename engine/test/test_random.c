@@ -52,7 +52,8 @@ static uint64_t seek_compactions;
 static uint64_t together; /* merges that a helper did in the middle of another */
 static uint64_t changes;  /* written */
 static uint64_t gets;
-static uint64_t moves; /* of scans; those of check_everything do not count */
+static uint64_t moves;   /* of scans; those of check_everything do not count */
+static uint64_t in_runs; /* entries that a scan gave out without a move */
 
 static uint64_t
 below(Run *run, uint64_t limit)
@@ -265,6 +266,28 @@ walk(const Cell *state, int from, int by, int low, int high)
 	return from;
 }
 
+/* Takes the run that a scan stands in, which is at `at`; returns where it stands then. */
+static int
+check_run(Run *run, LsmScan *scan, const Cell *state, int at, int low, int high)
+{
+	const LsmRunEntry *entries;
+	int n = lsm_scan_take_run(scan, &entries);
+
+	for (int i = 0; i < n; i++)
+	{
+		if (i > 0)
+			at = walk(state, at + 1, 1, low, high);
+		if (at < low || at >= high || lsm_slice_compare(entries[i].user, run->keys.keys[at]) != 0)
+			fail(run, "run has a wrong key");
+		if (entries[i].value.len != state[at].len || model_hash(entries[i].value) != state[at].hash)
+			fail(run, "run has a wrong value");
+		in_runs += i > 0;
+	}
+	if (n > 0 && (lsm_slice_compare(scan->key, entries[n - 1].user) != 0 || scan->version.seq != entries[n - 1].seq))
+		fail(run, "scan does not stand at the end of the run");
+	return at;
+}
+
 static void
 scan_some(Run *run)
 {
@@ -353,6 +376,8 @@ scan_some(Run *run)
 			fail(run, "scan stands on the wrong key");
 		if (valid && (scan->value.len != state[at].len || model_hash(scan->value) != state[at].hash))
 			fail(run, "scan returns a wrong value");
+		if (valid && left % 3 == 0)
+			at = check_run(run, scan, state, at, low, high);
 
 		if (below(run, 4) == 0)
 		{
@@ -540,6 +565,7 @@ main(void)
 	CHECK(seed || compactions > 50);
 	CHECK(seed || seek_compactions > 20);
 	CHECK(seed || together > 20);
+	CHECK(seed || in_runs > 500);
 	CHECK(seed || changes + gets + moves >= wanted);
 	return test_done();
 }
