@@ -81,22 +81,29 @@ document_known(LsmSlice value)
 /* Throws ERRCODE_DATA_CORRUPTED for what document_decode does not take. */
 extern void document_refuse(LsmSlice value) pg_attribute_noreturn();
 
-/* Splits a value; throws ERRCODE_DATA_CORRUPTED if it is none.  body borrows from value, and may lie at any address. */
-static inline void
-document_decode(LsmSlice value, TimestampTz *modified, LsmSlice *body)
+/* Splits a value; false if it is none.  body borrows from value, and may lie at any address. */
+static inline bool
+document_split(LsmSlice value, TimestampTz *modified, LsmSlice *body)
 {
 	uint64 members;
 	uint32 header;
 
 	if (!document_known(value))
-		document_refuse(value);
+		return false;
 	*modified = (TimestampTz) lsm_get_fixed64(value.data + 2);
 	*body = lsm_slice(value.data + DOCUMENT_HEADER, value.len - DOCUMENT_HEADER);
 	/* The root is an object or an array whose entries must at least fit. */
 	memcpy(&header, body->data, sizeof(header));
 	members = header & JB_CMASK;
-	if ((header & (JB_FOBJECT | JB_FARRAY)) == 0 ||
-		((header & JB_FOBJECT) ? 2 : 1) * members * sizeof(JEntry) + sizeof(header) > body->len)
+	return (header & (JB_FOBJECT | JB_FARRAY)) != 0 &&
+		   ((header & JB_FOBJECT) ? 2 : 1) * members * sizeof(JEntry) + sizeof(header) <= body->len;
+}
+
+/* The same, but throws ERRCODE_DATA_CORRUPTED if it is none. */
+static inline void
+document_decode(LsmSlice value, TimestampTz *modified, LsmSlice *body)
+{
+	if (!document_split(value, modified, body))
 		document_refuse(value);
 }
 

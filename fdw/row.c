@@ -12,6 +12,14 @@
 /* Small values of all columns of most rows; the others are allocated. */
 #define SPACE 1024
 
+/* Typed columns of the documents of a run. */
+typedef struct DocRun
+{
+	Datum *values; /* [LSM_RUN_MAX][fields of a part] */
+	bool *isnull;
+	DocSpace space;
+} DocRun;
+
 static void
 part_init(DocRowPart *part, DocTable *table, const Bitmapset *columns)
 {
@@ -115,6 +123,12 @@ doc_row_lend(DocRow *row, LsmSlice id, uint64 etag, LsmSlice value)
 }
 
 void
+doc_row_lend_entry(DocRow *row, const LsmRunEntry *entry)
+{
+	doc_row_lend(row, document_key_id(entry->user), entry->seq, entry->value);
+}
+
+void
 doc_row_set(DocRow *row, LsmSlice id, uint64 etag, LsmSlice value)
 {
 	doc_row_lend(row, id, etag, value);
@@ -174,7 +188,7 @@ convert(DocRow *row, const DocRowColumn *column, const DocValue *value, bool *is
 }
 
 static void
-fill(DocRow *row, DocRowPart *part, TupleTableSlot *slot)
+fill_fixed(DocRow *row, DocRowPart *part, TupleTableSlot *slot)
 {
 	for (int i = 0; i < part->nfixed; i++)
 	{
@@ -204,6 +218,12 @@ fill(DocRow *row, DocRowPart *part, TupleTableSlot *slot)
 		slot->tts_values[column->at] = value;
 		slot->tts_isnull[column->at] = false;
 	}
+}
+
+static void
+fill(DocRow *row, DocRowPart *part, TupleTableSlot *slot)
+{
+	fill_fixed(row, part, slot);
 	if (part->wants == NULL)
 		return;
 	doc_wants_get(part->wants, row->body.data, part->values);
@@ -219,13 +239,19 @@ fill(DocRow *row, DocRowPart *part, TupleTableSlot *slot)
 	}
 }
 
-void
-doc_row_store_first(DocRow *row, TupleTableSlot *slot)
+static inline void
+begin_slot(DocRow *row, TupleTableSlot *slot)
 {
 	ExecClearTuple(slot);
 	memset(slot->tts_isnull, true, slot->tts_tupleDescriptor->natts * sizeof(bool));
 	/* The executor sets it in what a scan returns, which is too late for conditions and values that are made here. */
 	slot->tts_tableOid = row->table->relid;
+}
+
+void
+doc_row_store_first(DocRow *row, TupleTableSlot *slot)
+{
+	begin_slot(row, slot);
 	fill(row, &row->first, slot);
 	ExecStoreVirtualTuple(slot);
 }
@@ -241,4 +267,67 @@ doc_row_store(DocRow *row, TupleTableSlot *slot)
 {
 	doc_row_store_first(row, slot);
 	doc_row_store_rest(row, slot);
+}
+
+/* ---- many at once ---- */
+
+static DocRun *
+run_new(MemoryContext context, int nfields)
+{
+	DocRun *run = MemoryContextAlloc(context, sizeof(DocRun));
+	Size n = (Size) LSM_RUN_MAX * nfields + 1;
+
+	run->values = MemoryContextAlloc(context, n * sizeof(Datum));
+	run->isnull = MemoryContextAlloc(context, n * sizeof(bool));
+	run->space.size = LSM_RUN_MAX * SPACE;
+	run->space.data = MemoryContextAlloc(context, run->space.size);
+	return run;
+}
+
+int
+doc_row_make(DocRow *row, DocRowPart *part, const LsmRunEntry *entries, int n)
+{
+	Datum *datum;
+	bool *isnull;
+
+	if (row->run == NULL)
+		row->run = run_new(row->doc.context, part->nfields);
+	if (part->wants == NULL)
+		return n;
+	datum = row->run->values;
+	isnull = row->run->isnull;
+	row->run->space.used = 0;
+	for (int i = 0; i < n; i++)
+	{
+		TimestampTz modified;
+		LsmSlice body;
+
+		if (!document_split(entries[i].value, &modified, &body))
+			return i;
+		doc_wants_get(part->wants, body.data, part->values);
+		for (int j = 0; j < part->nfields; j++)
+			if (!doc_convert_quick(&part->fields[j].column->convert, &part->values[j], &row->run->space, datum++, isnull++))
+				return i;
+	}
+	return n;
+}
+
+void
+doc_row_store_made(DocRow *row, DocRowPart *part, int i, const LsmRunEntry *entry, TupleTableSlot *slot)
+{
+	const Datum *values = row->run->values + (Size) i * part->nfields;
+	const bool *isnull = row->run->isnull + (Size) i * part->nfields;
+
+	begin_slot(row, slot);
+	if (part->nfixed > 0)
+	{
+		doc_row_lend_entry(row, entry);
+		fill_fixed(row, part, slot);
+	}
+	for (int j = 0; j < part->nfields; j++)
+	{
+		slot->tts_values[part->fields[j].at] = values[j];
+		slot->tts_isnull[part->fields[j].at] = isnull[j];
+	}
+	ExecStoreVirtualTuple(slot);
 }

@@ -57,6 +57,7 @@ typedef struct DocRow
 	bool copied;        /* there is */
 	DocSpace space;     /* of typed columns */
 	int converting;     /* the column at work, for error messages */
+	struct DocRun *run; /* of doc_row_make; NULL: there was none yet */
 } DocRow;
 
 /* columns: a list of attribute numbers, or NIL with all set; those of them that are in `first` make the first part. */
@@ -66,12 +67,20 @@ extern void doc_row_init_parts(DocRow *row, DocTable *table, List *columns, List
 extern void doc_row_set(DocRow *row, LsmSlice id, uint64 etag, LsmSlice value);
 /* The same, but id and value stay where they are until the row is set again. */
 extern void doc_row_lend(DocRow *row, LsmSlice id, uint64 etag, LsmSlice value);
+extern void doc_row_lend_entry(DocRow *row, const LsmRunEntry *entry);
 /* The same from a document that was just written. */
 extern void doc_row_set_written(DocRow *row, LsmSlice id, uint64 etag, TimestampTz modified, const Jsonb *doc);
 /* The id, good until the row is set again. */
 extern text *doc_row_id(DocRow *row);
 /* The document, good until the row is set again; only if need_body. */
 extern Jsonb *doc_row_doc(DocRow *row);
+/*
+ * Makes the typed columns of a part for the n documents of a run at once, which is quicker than one by one.  Returns for how many:
+ * it stops before one that needs an input function, much memory, or throws.  They are good until it is called again.
+ */
+extern int doc_row_make(DocRow *row, DocRowPart *part, const LsmRunEntry *entries, int n);
+/* That part's columns of document i of those; the other ones are null. */
+extern void doc_row_store_made(DocRow *row, DocRowPart *part, int i, const LsmRunEntry *entry, TupleTableSlot *slot);
 /* Columns that were not asked for become null. */
 extern void doc_row_store(DocRow *row, TupleTableSlot *slot);
 /* The same in two steps: the columns of the second part are null after the first. */

@@ -55,6 +55,12 @@ struct DocScan
 	LsmVersion version;     /* of a point's document */
 	const LsmVersion *seen; /* of the document that was read last */
 	bool tests;             /* there are conditions to test */
+	/* When nothing but rows is wanted: a run (run.h), of which the first documents' typed columns were made at once */
+	bool by_runs;
+	const LsmRunEntry *entries;
+	int nentries;
+	int nmade;
+	int next_entry;
 	bool lock;
 	LockTupleMode mode;
 	DocWriter writer;        /* to lock with */
@@ -140,11 +146,11 @@ docstore_begin_scan(ForeignScanState *node, int eflags)
 	if ((flags & PLAN_VERSION) || (erm != NULL && erm->markType != ROW_MARK_REFERENCE))
 		lock = RowExclusiveLock;
 	docstore_collection_at(table, lock, estate->es_snapshot, &scan->collection);
-	doc_row_init_parts(&scan->row, table, columns, list_nth(plan->fdw_private, PLAN_TESTED));
+	scan->tests = list_length(plan->fdw_recheck_quals) > lsecond_int(list_nth(plan->fdw_private, PLAN_FLAGS));
+	doc_row_init_parts(&scan->row, table, columns, scan->tests ? list_nth(plan->fdw_private, PLAN_TESTED) : NIL);
 	scan->cursor = doc_cursor_new(estate->es_snapshot);
 	scan->predicate = docstore_predicate_new(scan->collection.storage, estate->es_snapshot, &scan->cursor->read);
 	scan->backward = (flags & PLAN_BACKWARD) != 0;
-	scan->tests = list_length(plan->fdw_recheck_quals) > lsecond_int(list_nth(plan->fdw_private, PLAN_FLAGS));
 	scan->counting = (estate->es_instrument & INSTRUMENT_BUFFERS) != 0;
 	scan->show_version = (flags & PLAN_VERSION) != 0;
 	scan->nops = list_length(ops);
@@ -167,6 +173,8 @@ docstore_begin_scan(ForeignScanState *node, int eflags)
 	/* It finds rows again by the numbers that the query itself gave out. */
 	if (erm != NULL && estate->es_epq_active == NULL)
 		scan->mark = doc_mark_new(estate, erm, table, &scan->collection, columns);
+	scan->by_runs = plan->operation == CMD_SELECT && !scan->backward && !scan->lock && scan->mark == NULL &&
+					!scan->show_version && scan->predicate == NULL;
 	node->fdw_state = scan;
 }
 
@@ -411,21 +419,94 @@ lock_row(ForeignScanState *node, DocScan *scan)
 	}
 }
 
+/* ---- rows ---- */
+
+/* Columns that conditions are about come first; without conditions there is one part. */
+static inline DocRowPart *
+first_part(DocScan *scan)
+{
+	return scan->tests ? &scan->row.first : &scan->row.rest;
+}
+
+/* After a document was fetched: the run that begins with it, if there is one. */
+static void
+find_run(DocScan *scan)
+{
+	scan->nentries = scan->next_entry = 0;
+	if (!scan->by_runs || scan->range.points || scan->range.etags.min > 0 || scan->range.etags.max < LSM_MAX_SEQUENCE)
+		return;
+	scan->nentries = lsm_scan_take_run(scan->cursor->scan, &scan->entries);
+	if (scan->nentries > 0)
+		scan->nmade = doc_row_make(&scan->row, first_part(scan), scan->entries, scan->nentries);
+}
+
+/* The document that lies in scan->row, as far as conditions want it. */
+static void
+store_first(DocScan *scan, TupleTableSlot *slot)
+{
+	if (scan->tests)
+		doc_row_store_first(&scan->row, slot);
+	else
+		doc_row_store(&scan->row, slot);
+}
+
+/* The next document, with the columns of its first part; false at the end. */
+static inline bool
+next_row(ForeignScanState *node, DocScan *scan, TupleTableSlot *slot)
+{
+	const LsmRunEntry *entry;
+	int i;
+
+	if (scan->next_entry == scan->nentries)
+	{
+		if (!fetch(node, scan))
+			return false;
+		find_run(scan);
+		if (scan->nentries == 0)
+		{
+			store_first(scan, slot);
+			return true;
+		}
+	}
+	i = scan->next_entry++;
+	entry = &scan->entries[i];
+	if (i < scan->nmade)
+		doc_row_store_made(&scan->row, first_part(scan), i, entry, slot);
+	else
+	{
+		doc_row_lend_entry(&scan->row, entry);
+		store_first(scan, slot);
+	}
+	return true;
+}
+
+/* The other columns, of a document that has passed. */
+static inline void
+finish_row(DocScan *scan, TupleTableSlot *slot)
+{
+	if (scan->tests)
+	{
+		/* Only what was made lies elsewhere than in the row; to lend again would let the others' values be overwritten. */
+		if (scan->nentries > 0 && scan->next_entry <= scan->nmade)
+			doc_row_lend_entry(&scan->row, &scan->entries[scan->next_entry - 1]);
+		doc_row_store_rest(&scan->row, slot);
+	}
+	if (scan->show_version)
+		document_tid_set(&slot->tts_tid, scan->row.etag);
+}
+
 /* Fetches and tests, locks or remembers. */
 static TupleTableSlot *
 iterate_testing(ForeignScanState *node, DocScan *scan)
 {
 	TupleTableSlot *slot = node->ss.ss_ScanTupleSlot;
 
-	while (fetch(node, scan))
+	while (next_row(node, scan, slot))
 	{
 		CHECK_FOR_INTERRUPTS();
-		doc_row_store_first(&scan->row, slot);
 		if (!scan->tests || passes(node, slot))
 		{
-			doc_row_store_rest(&scan->row, slot);
-			if (scan->show_version)
-				document_tid_set(&slot->tts_tid, scan->row.etag);
+			finish_row(scan, slot);
 			if (scan->lock && !lock_row(node, scan))
 				goto next;
 			if (scan->mark != NULL)
@@ -447,9 +528,9 @@ docstore_scan_next(ForeignScanState *node, DocScan *scan)
 
 	if (scan->tests || scan->lock || scan->mark != NULL)
 		return iterate_testing(node, scan);
-	if (!fetch(node, scan))
+	if (!next_row(node, scan, slot))
 		return ExecClearTuple(slot);
-	store(scan, slot);
+	finish_row(scan, slot);
 	return slot;
 }
 
@@ -483,6 +564,7 @@ docstore_rescan(ForeignScanState *node)
 	DocScan *scan = node->fdw_state;
 
 	doc_cursor_close(scan->cursor);
+	scan->nentries = scan->next_entry = 0;
 	scan->started = false;
 }
 

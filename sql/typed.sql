@@ -200,6 +200,33 @@ SELECT id, a, b, num FROM shape_facts WHERE id < 's0104' ORDER BY id DESC LIMIT 
 DROP VIEW shapes_that_differ;
 SELECT docstore.drop_collection('shapes', true);
 
+-- Documents are made into rows several at a time; one that does not fit is an error when it is its turn, and large values are no matter.
+SELECT docstore.create_collection('turns');
+INSERT INTO turns SELECT 't' || lpad(i::text, 2, '0'), jsonb_build_object('n', CASE i WHEN 20 THEN '"twenty"' ELSE to_jsonb(i) END, 'word', repeat('w' || i, i % 5 * 1000),
+	'at', '2024-01-01'::date + i, 'mark', 'mark of ' || i, 'short', 'this is ' || i) FROM generate_series(1, 60) i;
+CREATE FOREIGN TABLE turn_facts (id text COLLATE "C", n int, word text, at date, mark text, short text, etag bigint) SERVER docstore OPTIONS (collection 'turns');
+SELECT docstore.compact();
+SELECT n FROM turn_facts ORDER BY id LIMIT 3 OFFSET 16;
+SELECT count(*), sum(n) FROM turn_facts;
+BEGIN;
+DECLARE c CURSOR FOR SELECT id, n, length(word), at FROM turn_facts;
+MOVE 18 FROM c;
+FETCH 1 FROM c;
+FETCH 1 FROM c;
+ROLLBACK;
+SELECT count(id), count(etag), sum(length(word)), min(at), max(at) FROM turn_facts;
+-- Conditions of which one takes an input function; the columns that they are about and the others.
+SELECT id, mark, short, at FROM turn_facts WHERE at BETWEEN '2024-01-12' AND '2024-01-15' AND mark LIKE 'mark of 1%' ORDER BY id;
+SELECT id, left(word, 8), mark FROM turn_facts WHERE mark LIKE '%3' AND id > 't10' ORDER BY id;
+UPDATE turns SET doc = doc || '{"n": 20}' WHERE id = 't20';
+DELETE FROM turns WHERE id IN ('t05', 't50');
+SELECT count(*), sum(n), count(DISTINCT id), count(DISTINCT word) FROM turn_facts;
+SELECT docstore.compact();
+SELECT count(*), sum(n), count(DISTINCT id), count(DISTINCT word) FROM turn_facts;
+SELECT count(*), sum(n) FROM turn_facts WHERE id > 't03' AND id < 't52';
+SELECT o.n, i.n FROM turn_facts o, LATERAL (SELECT n FROM turn_facts WHERE turn_facts.id > o.id ORDER BY id LIMIT 2 OFFSET 20) i WHERE o.id < 't04' ORDER BY 1, 2;
+SELECT docstore.drop_collection('turns', true);
+
 -- What a condition rules out is not converted; what it is about is, in its order.
 SELECT id, placed FROM order_facts WHERE id > 'k' AND customer = 'nobody';
 INSERT INTO orders VALUES ('r', '{"placed_at": "yesterweek", "customer": "c/5"}');
