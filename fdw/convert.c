@@ -120,13 +120,13 @@ read_input(DocConvert *convert, JsonbValue *value)
 }
 
 /*
- * A whole number for an integer column, read from numeric's short form on disk
+ * A whole number for an integer column of that kind, read from numeric's short form on disk
  * (numeric.c, "NumericShort": sign, scale and weight in one header word, digits
  * base 10,000).  `data` is what lies behind the varlena header.  false if the number has a fraction, another form or more than
  * 16 digits, and for what is out of range: the input function decides on those.
  */
 static inline bool
-read_integer(const char *data, Size len, int64 min, int64 max, int64 *result)
+read_integer(DocConvertKind kind, const char *data, Size len, Datum *datum)
 {
 	int ndigits = ((int) len - (int) sizeof(uint16)) / (int) sizeof(int16);
 	int weight;
@@ -149,25 +149,21 @@ read_integer(const char *data, Size len, int64 min, int64 max, int64 *result)
 	}
 	if (header & 0x2000)
 		whole = -whole;
-	if (whole < min || whole > max)
-		return false;
-	*result = whole;
-	return true;
+	switch (kind)
+	{
+		case DOC_CONVERT_INT2:
+			*datum = Int16GetDatum((int16) whole);
+			return whole >= PG_INT16_MIN && whole <= PG_INT16_MAX;
+		case DOC_CONVERT_INT4:
+			*datum = Int32GetDatum((int32) whole);
+			return whole >= PG_INT32_MIN && whole <= PG_INT32_MAX;
+		default:
+			*datum = Int64GetDatum(whole);
+			return true;
+	}
 }
 
-/* A number as jsonb has it: a Numeric with a header of four bytes, at any address. */
-static inline bool
-quick_integer(const DocValue *value, int64 min, int64 max, int64 *result)
-{
-	return value->type == JENTRY_ISNUMERIC && value->len > VARHDRSZ && !VARATT_IS_1B(value->data) &&
-		   read_integer(value->data + VARHDRSZ, value->len - VARHDRSZ, min, max, result);
-}
-
-static inline bool
-any_integer(JsonbValue *value, int64 min, int64 max, int64 *result)
-{
-	return value->type == jbvNumeric && read_integer(VARDATA_ANY(value->val.numeric), VARSIZE_ANY_EXHDR(value->val.numeric), min, max, result);
-}
+/* ---- the quick way ---- */
 
 /* Room for a value of `len` bytes behind a header, which is set; NULL if there is none. */
 static inline char *
@@ -183,57 +179,79 @@ space_take(DocSpace *space, Size len)
 	return data;
 }
 
-bool
-doc_convert_quick(const DocConvert *convert, const DocValue *value, DocSpace *space, Datum *datum, bool *isnull)
+static inline bool
+quick_bytes(const char *data, Size len, DocSpace *space, Datum *datum)
 {
-	int64 whole;
-	char *copy;
+	char *copy = space_take(space, len);
 
-	*isnull = value->type == JENTRY_ISNULL;
-	if (*isnull)
-	{
-		*datum = (Datum) 0;
-		return true;
-	}
-	switch (convert->kind)
+	if (copy == NULL)
+		return false;
+	memcpy(VARDATA(copy), data, len);
+	*datum = PointerGetDatum(copy);
+	return true;
+}
+
+/* A number as jsonb has it: a Numeric with a header of four bytes, at any address. */
+static inline bool
+is_number(const DocValue *value)
+{
+	return value->type == JENTRY_ISNUMERIC && value->len > VARHDRSZ && !VARATT_IS_1B(value->data);
+}
+
+static inline bool
+quick_one(DocConvertKind kind, const DocValue *value, DocSpace *space, Datum *datum)
+{
+	switch (kind)
 	{
 		case DOC_CONVERT_TEXT:
-			if (value->type != JENTRY_ISSTRING || (copy = space_take(space, value->len)) == NULL)
-				return false;
-			memcpy(VARDATA(copy), value->data, value->len);
-			*datum = PointerGetDatum(copy);
-			return true;
+			return value->type == JENTRY_ISSTRING && quick_bytes(value->data, value->len, space, datum);
 		case DOC_CONVERT_NUMERIC:
-			if (value->type != JENTRY_ISNUMERIC || VARATT_IS_1B(value->data) ||
-				(copy = space_take(space, value->len - VARHDRSZ)) == NULL)
-				return false;
-			memcpy(VARDATA(copy), value->data + VARHDRSZ, value->len - VARHDRSZ);
-			*datum = PointerGetDatum(copy);
-			return true;
+			return is_number(value) && quick_bytes(value->data + VARHDRSZ, value->len - VARHDRSZ, space, datum);
 		case DOC_CONVERT_INT2:
-			if (!quick_integer(value, PG_INT16_MIN, PG_INT16_MAX, &whole))
-				return false;
-			*datum = Int16GetDatum((int16) whole);
-			return true;
 		case DOC_CONVERT_INT4:
-			if (!quick_integer(value, PG_INT32_MIN, PG_INT32_MAX, &whole))
-				return false;
-			*datum = Int32GetDatum((int32) whole);
-			return true;
 		case DOC_CONVERT_INT8:
-			if (!quick_integer(value, PG_INT64_MIN, PG_INT64_MAX, &whole))
-				return false;
-			*datum = Int64GetDatum(whole);
-			return true;
+			return is_number(value) && read_integer(kind, value->data + VARHDRSZ, value->len - VARHDRSZ, datum);
 		case DOC_CONVERT_BOOL:
-			if (value->type != JENTRY_ISBOOL_FALSE && value->type != JENTRY_ISBOOL_TRUE)
-				return false;
 			*datum = BoolGetDatum(value->type == JENTRY_ISBOOL_TRUE);
-			return true;
+			return value->type == JENTRY_ISBOOL_TRUE || value->type == JENTRY_ISBOOL_FALSE;
 		default:
 			return false;
 	}
 }
+
+/* A loop for each kind that does not ask what kind it is. */
+static pg_attribute_always_inline int
+quick_column(DocConvertKind kind, const DocValue *values, int stride, int n, DocSpace *space, Datum *datums, bool *isnull)
+{
+	for (int i = 0; i < n; i++, values += stride)
+	{
+		isnull[i] = values->type == JENTRY_ISNULL;
+		datums[i] = (Datum) 0;
+		if (!isnull[i] && !quick_one(kind, values, space, &datums[i]))
+			return i;
+	}
+	return n;
+}
+
+int
+doc_convert_quick(const DocConvert *convert, const DocValue *values, int stride, int n, DocSpace *space, Datum *datums, bool *isnull)
+{
+	switch (convert->kind)
+	{
+		case DOC_CONVERT_TEXT:
+			return quick_column(DOC_CONVERT_TEXT, values, stride, n, space, datums, isnull);
+		case DOC_CONVERT_NUMERIC:
+			return quick_column(DOC_CONVERT_NUMERIC, values, stride, n, space, datums, isnull);
+		case DOC_CONVERT_INT4:
+			return quick_column(DOC_CONVERT_INT4, values, stride, n, space, datums, isnull);
+		case DOC_CONVERT_INT8:
+			return quick_column(DOC_CONVERT_INT8, values, stride, n, space, datums, isnull);
+		default:
+			return quick_column(convert->kind, values, stride, n, space, datums, isnull);
+	}
+}
+
+/* ---- all of them ---- */
 
 static Datum
 read_array(DocConvert *convert, JsonbValue *value)
@@ -281,7 +299,7 @@ read_row(DocConvert *convert, JsonbValue *value, bool *isnull)
 Datum
 doc_convert_read(DocConvert *convert, JsonbValue *value, bool *isnull)
 {
-	int64 whole;
+	Datum datum;
 
 	*isnull = value->type == jbvNull;
 	if (*isnull)
@@ -298,16 +316,11 @@ doc_convert_read(DocConvert *convert, JsonbValue *value, bool *isnull)
 				return datumCopy(NumericGetDatum(value->val.numeric), false, -1);
 			break;
 		case DOC_CONVERT_INT2:
-			if (any_integer(value, PG_INT16_MIN, PG_INT16_MAX, &whole))
-				return Int16GetDatum((int16) whole);
-			break;
 		case DOC_CONVERT_INT4:
-			if (any_integer(value, PG_INT32_MIN, PG_INT32_MAX, &whole))
-				return Int32GetDatum((int32) whole);
-			break;
 		case DOC_CONVERT_INT8:
-			if (any_integer(value, PG_INT64_MIN, PG_INT64_MAX, &whole))
-				return Int64GetDatum(whole);
+			if (value->type == jbvNumeric &&
+				read_integer(convert->kind, VARDATA_ANY(value->val.numeric), VARSIZE_ANY_EXHDR(value->val.numeric), &datum))
+				return datum;
 			break;
 		case DOC_CONVERT_FLOAT8:
 			if (value->type == jbvNumeric)

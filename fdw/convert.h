@@ -57,8 +57,6 @@ typedef struct DocConvert
 	char align;
 } DocConvert;
 
-/* Looks the type up; what it allocates lives in context. */
-extern void doc_convert_init(DocConvert *convert, Oid type, int32 typmod, MemoryContext context);
 /* Memory for a row's small values, which is used again for the next row. */
 typedef struct DocSpace
 {
@@ -67,11 +65,15 @@ typedef struct DocSpace
 	Size used;
 } DocSpace;
 
+/* Looks the type up; what it allocates lives in context. */
+extern void doc_convert_init(DocConvert *convert, Oid type, int32 typmod, MemoryContext context);
 /*
- * What takes neither a function's call nor more memory than `space` has: true, and the SQL value as doc_convert_read
- * would give it, good until the space is used again.  Throws nothing.
+ * The SQL values of n values of a column, which lie `stride` apart: as doc_convert_read would give them, but good only until the
+ * space is used again.  Returns how many: it stops before one that takes a function's call or more memory than the space has.
+ * Throws nothing.
  */
-extern bool doc_convert_quick(const DocConvert *convert, const DocValue *value, DocSpace *space, Datum *datum, bool *isnull);
+extern int doc_convert_quick(const DocConvert *convert, const DocValue *values, int stride, int n, DocSpace *space, Datum *datums,
+							 bool *isnull);
 /* The SQL value, in the current context; *isnull for JSON null. */
 extern Datum doc_convert_read(DocConvert *convert, JsonbValue *value, bool *isnull);
 /* The same, but *isnull also for what does not fit; only if doc_convert_can_try. */

@@ -15,8 +15,9 @@
 /* Typed columns of the documents of a run. */
 typedef struct DocRun
 {
-	Datum *values; /* [LSM_RUN_MAX][fields of a part] */
-	bool *isnull;
+	DocValue *found; /* [LSM_RUN_MAX][fields of a part] */
+	Datum *values;   /* [fields][LSM_RUN_MAX] */
+	bool *isnull;    /* likewise */
 	DocSpace space;
 } DocRun;
 
@@ -234,7 +235,7 @@ fill(DocRow *row, DocRowPart *part, TupleTableSlot *slot)
 		Datum *datum = &slot->tts_values[column->at];
 		bool *isnull = &slot->tts_isnull[column->at];
 
-		if (!doc_convert_quick(&column->column->convert, value, &row->space, datum, isnull))
+		if (doc_convert_quick(&column->column->convert, value, 1, 1, &row->space, datum, isnull) == 0)
 			*datum = convert(row, column, value, isnull);
 	}
 }
@@ -277,9 +278,10 @@ run_new(MemoryContext context, int nfields)
 	DocRun *run = MemoryContextAlloc(context, sizeof(DocRun));
 	Size n = (Size) LSM_RUN_MAX * nfields + 1;
 
+	run->found = MemoryContextAlloc(context, n * sizeof(DocValue));
 	run->values = MemoryContextAlloc(context, n * sizeof(Datum));
 	run->isnull = MemoryContextAlloc(context, n * sizeof(bool));
-	run->space.size = LSM_RUN_MAX * SPACE;
+	run->space.size = nfields > 0 ? LSM_RUN_MAX * SPACE : 0;
 	run->space.data = MemoryContextAlloc(context, run->space.size);
 	return run;
 }
@@ -287,47 +289,67 @@ run_new(MemoryContext context, int nfields)
 int
 doc_row_make(DocRow *row, DocRowPart *part, const LsmRunEntry *entries, int n)
 {
-	Datum *datum;
-	bool *isnull;
+	int nfields = part->nfields;
+	DocRun *run;
 
 	if (row->run == NULL)
-		row->run = run_new(row->doc.context, part->nfields);
-	if (part->wants == NULL)
+		row->run = run_new(row->doc.context, nfields);
+	if (nfields == 0)
 		return n;
-	datum = row->run->values;
-	isnull = row->run->isnull;
-	row->run->space.used = 0;
+	run = row->run;
+	run->space.used = 0;
 	for (int i = 0; i < n; i++)
 	{
 		TimestampTz modified;
 		LsmSlice body;
 
 		if (!document_split(entries[i].value, &modified, &body))
-			return i;
-		doc_wants_get(part->wants, body.data, part->values);
-		for (int j = 0; j < part->nfields; j++)
-			if (!doc_convert_quick(&part->fields[j].column->convert, &part->values[j], &row->run->space, datum++, isnull++))
-				return i;
+			n = i;
+		else
+			doc_wants_get(part->wants, body.data, run->found + (Size) i * nfields);
 	}
+	for (int j = 0; j < nfields; j++)
+		n = doc_convert_quick(&part->fields[j].column->convert, run->found + j, nfields, n, &run->space,
+							  run->values + (Size) j * LSM_RUN_MAX, run->isnull + (Size) j * LSM_RUN_MAX);
 	return n;
+}
+
+static pg_noinline void
+fill_fixed_of(DocRow *row, DocRowPart *part, const LsmRunEntry *entry, TupleTableSlot *slot)
+{
+	doc_row_lend_entry(row, entry);
+	fill_fixed(row, part, slot);
+}
+
+static pg_noinline void
+store_made_anew(DocRow *row, DocRowPart *part, int i, const LsmRunEntry *entry, TupleTableSlot *slot)
+{
+	begin_slot(row, slot);
+	ExecStoreVirtualTuple(slot);
+	doc_row_store_made(row, part, i, entry, slot);
 }
 
 void
 doc_row_store_made(DocRow *row, DocRowPart *part, int i, const LsmRunEntry *entry, TupleTableSlot *slot)
 {
-	const Datum *values = row->run->values + (Size) i * part->nfields;
-	const bool *isnull = row->run->isnull + (Size) i * part->nfields;
+	const DocRowColumn *field = part->fields;
+	const DocRowColumn *end = field + part->nfields;
+	const Datum *value = row->run->values + i;
+	const bool *isnull = row->run->isnull + i;
+	Datum *values = slot->tts_values;
+	bool *nulls = slot->tts_isnull;
 
-	begin_slot(row, slot);
+	/* Where the last one still lies as it was stored, the same columns change. */
+	if (TTS_EMPTY(slot) || TTS_SHOULDFREE(slot) || slot->tts_nvalid != slot->tts_tupleDescriptor->natts)
+	{
+		store_made_anew(row, part, i, entry, slot);
+		return;
+	}
+	for (; field < end; field++, value += LSM_RUN_MAX, isnull += LSM_RUN_MAX)
+	{
+		values[field->at] = *value;
+		nulls[field->at] = *isnull;
+	}
 	if (part->nfixed > 0)
-	{
-		doc_row_lend_entry(row, entry);
-		fill_fixed(row, part, slot);
-	}
-	for (int j = 0; j < part->nfields; j++)
-	{
-		slot->tts_values[part->fields[j].at] = values[j];
-		slot->tts_isnull[part->fields[j].at] = isnull[j];
-	}
-	ExecStoreVirtualTuple(slot);
+		fill_fixed_of(row, part, entry, slot);
 }

@@ -79,7 +79,10 @@ extern Jsonb *doc_row_doc(DocRow *row);
  * it stops before one that needs an input function, much memory, or throws.  They are good until it is called again.
  */
 extern int doc_row_make(DocRow *row, DocRowPart *part, const LsmRunEntry *entries, int n);
-/* That part's columns of document i of those; the other ones are null. */
+/*
+ * That part's columns of document i of those.  Columns of the other part are null, or what the slot had; the others are null.
+ * The slot is one that only this row's functions store into.
+ */
 extern void doc_row_store_made(DocRow *row, DocRowPart *part, int i, const LsmRunEntry *entry, TupleTableSlot *slot);
 /* Columns that were not asked for become null. */
 extern void doc_row_store(DocRow *row, TupleTableSlot *slot);
