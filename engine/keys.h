@@ -94,6 +94,31 @@ lsm_ikey_user(LsmSlice ikey)
 	return s;
 }
 
+/* A hash of a user key, for what lies in memory only: the files have LevelDB's (bloom.h). */
+static inline uint64_t
+lsm_key_hash(LsmSlice key)
+{
+	const uint64_t m = UINT64_C(0x9e3779b97f4a7c15);
+	uint64_t h = key.len * m;
+	uint64_t rest = 0;
+	size_t i = 0;
+
+	for (; i + 8 <= key.len; i += 8)
+	{
+		h = (h ^ lsm_get_fixed64(key.data + i)) * m;
+		h ^= h >> 32;
+	}
+	/* what is left of a word; of a long key with some of the word before, which does no harm */
+	if (i < key.len && key.len >= 8)
+		rest = lsm_get_fixed64(key.data + key.len - 8);
+	else
+		for (; i < key.len; i++)
+			rest = rest << 8 | (unsigned char) key.data[i];
+	h = (h ^ rest) * m;
+	h = (h ^ h >> 29) * UINT64_C(0xbf58476d1ce4e5b9);
+	return h ^ h >> 32;
+}
+
 /* Neighbours differ at the end, mostly. */
 static inline bool
 lsm_same_key(LsmSlice a, LsmSlice b)

@@ -38,7 +38,7 @@ typedef struct LsmMemRoom
 	LsmMemFinger finger;
 } LsmMemRoom;
 
-/* Makes `mem` (size bytes, 64-byte aligned, at most 4 GB - 1) an empty memtable. */
+/* Makes `mem` (size bytes, 64-byte aligned, at most 4 GB - 1) an empty memtable, which takes up to a 64th of it and some 100 bytes. */
 extern LsmMemtable *lsm_memtable_init(void *mem, size_t size);
 
 /*
@@ -60,6 +60,9 @@ extern bool lsm_memtable_reserve(LsmMemtable *mt, size_t cost, uint32_t entries,
  */
 extern void lsm_memtable_add(LsmMemtable *mt, LsmMemRoom *room, uint64_t seq, LsmType type,
 							 LsmSlice user_key, LsmSlice value);
+
+/* False: there is no version of this user key.  That is said of nearly all keys that have none. */
+extern bool lsm_memtable_may_have(LsmMemtable *mt, LsmSlice user_key);
 
 /*
  * Visits the versions of a user key from newest (of sequence <= max_seq) to

@@ -357,9 +357,5 @@ lsm_step_over(LsmDb *db, LsmSlice key, const LsmMark *mark, bool (*dead)(const L
 int
 lsm_stripe(LsmSlice key)
 {
-	uint64_t hash = UINT64_C(14695981039346656037); /* FNV-1a */
-
-	for (size_t i = 0; i < key.len; i++)
-		hash = (hash ^ (unsigned char) key.data[i]) * UINT64_C(1099511628211);
-	return LSM_LOCK_STRIPE + (int) ((hash ^ hash >> 32) % LSM_NUM_STRIPES);
+	return LSM_LOCK_STRIPE + (int) (lsm_key_hash(key) % LSM_NUM_STRIPES);
 }

@@ -35,8 +35,8 @@ write_entries(LsmMemtable *memtable, LsmOutput *output, LsmError *err)
 LsmStatus
 lsm_sort_large(LsmDb *db, const LsmBatch *batch, uint64_t seq, LsmOutput *output, LsmError *err)
 {
-	/* the head, and slack for alignment */
-	size_t size = (batch->memtable_cost + (64 << 10) + 63) & ~(size_t) 63;
+	/* the head, the filter, and slack for alignment */
+	size_t size = (batch->memtable_cost + batch->memtable_cost / 32 + (64 << 10) + 63) & ~(size_t) 63;
 	LsmMemtable *memtable;
 	LsmMemRoom room;
 	LsmStatus status;
