@@ -251,12 +251,12 @@ lsm_block_iter_next(LsmBlockIter *it)
 
 /* An entry in a run's terms; false if it needs a second look. */
 static inline bool
-is_plain(const LsmRun *run, LsmSlice key, uint64_t trailer, LsmSlice before, LsmRunEntry *entry)
+is_plain(const LsmRun *run, LsmSlice upper, LsmSlice key, uint64_t trailer, LsmSlice before, LsmRunEntry *entry)
 {
 	entry->user = lsm_ikey_user(key);
 	entry->seq = trailer >> 8;
 	if ((trailer & 0xff) != LSM_TYPE_VALUE || entry->seq > run->max_seq || lsm_same_key(entry->user, lsm_ikey_user(before)) ||
-		lsm_behind(entry->user, run->upper))
+		lsm_behind(entry->user, upper))
 		return false;
 	if (!run->stamped)
 		return true;
@@ -285,7 +285,7 @@ copy_shared(LsmRun *run, size_t used, LsmSlice before, uint32_t shared)
 }
 
 void
-lsm_block_iter_run(LsmBlockIter *it, LsmRun *run)
+lsm_block_iter_run(LsmBlockIter *it, LsmRun *run, LsmSlice upper)
 {
 	const char *p = it->value.data + it->value.len;
 	LsmSlice before = it->key;
@@ -310,7 +310,7 @@ lsm_block_iter_run(LsmBlockIter *it, LsmRun *run)
 		/* From the block, if it is whole there: to read what two copies have just put together makes the processor wait. */
 		trailer = lsm_get_fixed64(entry.unshared >= LSM_TRAILER_SIZE ? entry.key + entry.unshared - LSM_TRAILER_SIZE
 																	 : key.data + key.len - LSM_TRAILER_SIZE);
-		if (!is_plain(run, key, trailer, before, found))
+		if (!is_plain(run, upper, key, trailer, before, found))
 			break;
 		it->value = lsm_slice(entry.key + entry.unshared, entry.value_len);
 		it->current = p;

@@ -57,8 +57,8 @@ extern void lsm_block_iter_first(LsmBlockIter *it);
 extern void lsm_block_iter_last(LsmBlockIter *it);
 /* First entry >= target (an internal key, with LSM_KEYS_INTERNAL; not this iterator's own key). */
 extern void lsm_block_iter_seek(LsmBlockIter *it, LsmSlice target);
-/* With LSM_KEYS_INTERNAL, only when valid: moves on over the run behind the current entry. */
-extern void lsm_block_iter_run(LsmBlockIter *it, LsmRun *run);
+/* With LSM_KEYS_INTERNAL, only when valid: moves on over the run behind the current entry, up to a user key, if `upper` is not empty. */
+extern void lsm_block_iter_run(LsmBlockIter *it, LsmRun *run, LsmSlice upper);
 extern void lsm_block_iter_next(LsmBlockIter *it); /* only when valid */
 extern void lsm_block_iter_prev(LsmBlockIter *it); /* only when valid */
 

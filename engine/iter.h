@@ -21,8 +21,8 @@ typedef struct LsmIterOps
 	void (*next)(LsmIter *it);                  /* only when valid */
 	void (*prev)(LsmIter *it);                  /* only when valid */
 	void (*close)(LsmIter *it);
-	volatile uint8_t *(*hint)(LsmIter *it); /* optional; see lsm_iter_hint */
-	void (*run)(LsmIter *it, LsmRun *run);  /* optional; see lsm_iter_run */
+	volatile uint8_t *(*hint)(LsmIter *it);                /* optional; see lsm_iter_hint */
+	void (*run)(LsmIter *it, LsmRun *run, LsmSlice upper); /* optional; see lsm_iter_run */
 } LsmIterOps;
 
 struct LsmIter
@@ -54,14 +54,15 @@ lsm_iter_hint(LsmIter *it)
 }
 
 /*
- * Only when valid: moves on over the run behind the current entry, which may be empty.  Its values are good until the next move.
+ * Only when valid: moves on over the run behind the current entry, up to a user key, if `upper` is not empty.  The run may be empty.
+ * Its values are good until the next move.
  */
 static inline void
-lsm_iter_run(LsmIter *it, LsmRun *run)
+lsm_iter_run(LsmIter *it, LsmRun *run, LsmSlice upper)
 {
 	run->n = 0;
 	if (it->ops->run != NULL)
-		it->ops->run(it, run);
+		it->ops->run(it, run, upper);
 }
 
 /* An iterator without entries and with the given status; NULL when out of memory. */

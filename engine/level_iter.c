@@ -163,11 +163,11 @@ level_next(LsmIter *it)
 }
 
 static void
-level_run(LsmIter *it, LsmRun *run)
+level_run(LsmIter *it, LsmRun *run, LsmSlice upper)
 {
 	LevelIter *self = (LevelIter *) it;
 
-	lsm_iter_run(self->it, run);
+	lsm_iter_run(self->it, run, upper);
 	show(self);
 }
 

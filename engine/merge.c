@@ -245,10 +245,9 @@ merge_next(LsmIter *base)
 
 /* The root's entries before the first of the others. */
 static void
-merge_run(LsmIter *base, LsmRun *run)
+merge_run(LsmIter *base, LsmRun *run, LsmSlice upper)
 {
 	MergeIter *m = (MergeIter *) base;
-	LsmSlice upper = run->upper;
 
 	if (m->backward)
 		return;
@@ -262,10 +261,9 @@ merge_run(LsmIter *base, LsmRun *run)
 		if (other.len == 0)
 			return;
 		if (upper.len == 0 || lsm_slice_compare(other, upper) < 0)
-			run->upper = other;
+			upper = other;
 	}
-	lsm_iter_run(m->children[m->heap[0]], run);
-	run->upper = upper;
+	lsm_iter_run(m->children[m->heap[0]], run, upper);
 	show(m);
 }
 

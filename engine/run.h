@@ -10,7 +10,7 @@
 
 #include "engine/keys.h"
 
-/* More would fetch too much of the next block into the processor's cache at once. */
+/* More gain nothing (bench/notes.md), and who wants few would pay for more. */
 #define LSM_RUN_MAX 16
 #define LSM_RUN_KEYS 1024
 
@@ -25,7 +25,6 @@ typedef struct LsmRun
 {
 	/* what is asked for */
 	int max;          /* entries */
-	LsmSlice upper;   /* above their user keys; len 0: no end */
 	uint64_t max_seq; /* none is newer */
 	bool stamped;     /* values have stamps; they must be empty ones */
 

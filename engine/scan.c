@@ -584,7 +584,6 @@ find_run(Scan *s)
 		if (!lsm_buf_reserve(&s->key, LSM_RUN_KEYS) || (run = malloc(sizeof(LsmRun))) == NULL)
 			return false;
 		s->run = run;
-		run->upper = lsm_buf_slice(&s->upper);
 		run->max_seq = s->max_seq;
 		run->stamped = lsm_stamped(s->db);
 		run->max = 1;
@@ -592,7 +591,7 @@ find_run(Scan *s)
 	/* Who wants only a few need not read more than twice that. */
 	if (run->max < LSM_RUN_MAX)
 		run->max *= 2;
-	lsm_iter_run(s->it, run);
+	lsm_iter_run(s->it, run, lsm_buf_slice(&s->upper));
 	if (run->n == 0)
 		return false;
 	lsm_dead_shown(&s->passed, run->n);

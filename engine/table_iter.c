@@ -294,17 +294,15 @@ iter_next(LsmIter *it)
 }
 
 static void
-iter_run(LsmIter *it, LsmRun *run)
+iter_run(LsmIter *it, LsmRun *run, LsmSlice upper)
 {
 	TableIter *self = (TableIter *) it;
 	const char *from = self->block.current;
-	LsmSlice upper = run->upper;
 
 	/* No key of a block is behind its index entry's. */
 	if (!lsm_behind(lsm_ikey_user(self->index.key), upper))
-		run->upper.len = 0;
-	lsm_block_iter_run(&self->block, run);
-	run->upper = upper;
+		upper.len = 0;
+	lsm_block_iter_run(&self->block, run, upper);
 	if (run->n == 0)
 		return;
 	if (self->ahead.len > 0)

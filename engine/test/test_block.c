@@ -219,14 +219,14 @@ check_block(LsmBlockIter *it, LsmSlice block)
 
 /* Does entry i belong to a run behind entry i - 1? */
 static bool
-belongs(const LsmRun *run, int i)
+belongs(const LsmRun *run, LsmSlice upper, int i)
 {
 	LsmSlice key = lsm_buf_slice(&entries[i].key);
 	LsmSlice user = lsm_ikey_user(key);
 
 	return lsm_ikey_type(key) == LSM_TYPE_VALUE && lsm_ikey_seq(key) <= run->max_seq &&
 		   lsm_slice_compare(user, lsm_ikey_user(lsm_buf_slice(&entries[i - 1].key))) != 0 &&
-		   (run->upper.len == 0 || lsm_slice_compare(user, run->upper) < 0) &&
+		   (upper.len == 0 || lsm_slice_compare(user, upper) < 0) &&
 		   (!run->stamped || (entries[i].value.len > 0 && entries[i].value.data[0] == 0));
 }
 
@@ -243,7 +243,7 @@ is_entry_of_run(const LsmRun *run, const LsmRunEntry *entry, int i)
 
 /* Walks through the block by runs, and by single steps where they are empty. */
 static int
-check_runs(LsmBlockIter *it, LsmSlice block, LsmRun *run)
+check_runs(LsmBlockIter *it, LsmSlice block, LsmRun *run, LsmSlice upper)
 {
 	bool ok = true;
 	int nruns = 0;
@@ -257,15 +257,15 @@ check_runs(LsmBlockIter *it, LsmSlice block, LsmRun *run)
 		int n = 0;
 
 		run->max = 1 + (int) (test_random(&rnd) % LSM_RUN_MAX);
-		lsm_block_iter_run(it, run);
+		lsm_block_iter_run(it, run, upper);
 		for (; n < run->n; n++)
 		{
-			ok = ok && at + 1 + n < num_entries && belongs(run, at + 1 + n) && is_entry_of_run(run, &run->entries[n], at + 1 + n);
+			ok = ok && at + 1 + n < num_entries && belongs(run, upper, at + 1 + n) && is_entry_of_run(run, &run->entries[n], at + 1 + n);
 			used += entries[at + 1 + n].key.len;
 		}
 		at += n;
 		/* It ends for a reason. */
-		ok = ok && (n == run->max || at + 1 == num_entries || !belongs(run, at + 1) || entries[at + 1].key.len > it->key_cap ||
+		ok = ok && (n == run->max || at + 1 == num_entries || !belongs(run, upper, at + 1) || entries[at + 1].key.len > it->key_cap ||
 					used + entries[at + 1].key.len > sizeof(run->keys));
 		ok = ok && is_at(it, at);
 		nruns += n > 0;
@@ -309,7 +309,7 @@ test_run_of_shared_trailers(void)
 	lsm_block_iter_init(&it, LSM_KEYS_INTERNAL);
 	CHECK(lsm_block_iter_set(&it, block));
 	lsm_block_iter_first(&it);
-	lsm_block_iter_run(&it, &run);
+	lsm_block_iter_run(&it, &run, lsm_slice(NULL, 0));
 	CHECK(run.n == 2 && is_entry_of_run(&run, &run.entries[0], 1) && is_entry_of_run(&run, &run.entries[1], 2));
 	lsm_block_iter_free(&it);
 	lsm_block_builder_free(&builder);
@@ -346,9 +346,8 @@ test_runs(void)
 		qsort(entries, (size_t) num_entries, sizeof(entries[0]), compare_entries);
 		if (n % 2)
 			random_key(&upper, 12);
-		run.upper = n % 2 ? lsm_ikey_user(lsm_buf_slice(&upper)) : lsm_slice(NULL, 0);
 		block = build(&builder);
-		nruns += check_runs(&it, block, &run);
+		nruns += check_runs(&it, block, &run, n % 2 ? lsm_ikey_user(lsm_buf_slice(&upper)) : lsm_slice(NULL, 0));
 		free((char *) block.data);
 		lsm_buf_free(&upper);
 		lsm_block_builder_free(&builder);
@@ -501,7 +500,7 @@ exercise(LsmBlockIter *it, LsmSlice block)
 		lsm_block_iter_first(it);
 		while (it->valid)
 		{
-			lsm_block_iter_run(it, &run);
+			lsm_block_iter_run(it, &run, lsm_slice(NULL, 0));
 			for (int i = 0; i < run.n; i++)
 			{
 				for (size_t j = 0; j < run.entries[i].user.len; j++)
