@@ -218,6 +218,17 @@ drop_consumers(const char *name, bool cascade)
 	}
 }
 
+/* What shows a collection or view keeps it. */
+static void
+stands_in_the_way(const char *option, const char *name, Oid table, Oid table_owner, const char *hint)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+			 errmsg("cannot drop %s \"%s\" because other objects depend on it", option, name),
+			 errdetail("Foreign table \"%s\" belongs to role \"%s\".", get_rel_name(table), GetUserNameFromId(table_owner, true)),
+			 hint != NULL ? errhint("%s", hint) : 0));
+}
+
 ObjectAddresses *
 docstore_lock_foreign_tables(const char *option, const char *name, Oid owner, bool cascade)
 {
@@ -241,14 +252,10 @@ docstore_lock_foreign_tables(const char *option, const char *name, Oid owner, bo
 			continue;
 		}
 		if (!cascade && !docstore_owns_relation(relid, GetUserId()))
-			ereport(ERROR,
-					(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
-					 errmsg("cannot drop %s \"%s\" because other objects depend on it", option, name),
-					 errdetail("Foreign table \"%s\" belongs to role \"%s\".", get_rel_name(relid),
-							   GetUserNameFromId(table_owner, true)),
-					 strcmp(option, "collection") == 0
-						 ? errhint("Use docstore.drop_collection(..., cascade => true) to drop the dependent objects too.")
-						 : 0));
+			stands_in_the_way(option, name, relid, table_owner,
+							  strcmp(option, "collection") == 0
+								  ? "Use docstore.drop_collection(..., cascade => true) to drop the dependent objects too."
+								  : NULL);
 		ObjectAddressSet(address, RelationRelationId, relid);
 		add_exact_object_address(&address, objects);
 	}
@@ -266,12 +273,9 @@ docstore_check_foreign_tables(const char *option, const char *name, Oid owner, L
 
 		if (table_owner == InvalidOid || list_member_oid(roles, table_owner) || !has_privs_of_role(table_owner, owner))
 			continue;
-		ereport(ERROR,
-				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
-				 errmsg("cannot drop %s \"%s\" because other objects depend on it", option, name),
-				 errdetail("Foreign table \"%s\" belongs to role \"%s\".", get_rel_name(lfirst_oid(lc)), GetUserNameFromId(table_owner, true)),
-				 strcmp(option, "collection") == 0 ? errhint("Use DROP OWNED ... CASCADE to drop the dependent objects too.")
-												   : errhint("Drop the foreign table first.")));
+		stands_in_the_way(option, name, lfirst_oid(lc), table_owner,
+						  strcmp(option, "collection") == 0 ? "Use DROP OWNED ... CASCADE to drop the dependent objects too."
+															: "Drop the foreign table first.");
 	}
 }
 

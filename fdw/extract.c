@@ -277,8 +277,8 @@ learn(DocWants *wants, uint32 n, const char *entries, const char *keys)
 		{
 			uint32 end = entry_end(entry_at(entries, i), offset);
 
-			/* Of the next name's key or a later one nothing is known yet. */
 			order = compare_keys(want->name, want->len, keys + offset, (int) (end - offset));
+			/* The key stays: it may be the next name. */
 			if (order < 0)
 				break;
 			if (order == 0)

@@ -371,10 +371,9 @@ fetch(ForeignScanState *node, DocScan *scan)
 	return scan->counting ? fetch_counting(node, scan) : fetch_next(node, scan);
 }
 
-static void
-store(DocScan *scan, TupleTableSlot *slot)
+static inline void
+set_version(DocScan *scan, TupleTableSlot *slot)
 {
-	doc_row_store(&scan->row, slot);
 	if (scan->show_version)
 		document_tid_set(&slot->tts_tid, scan->row.etag);
 }
@@ -399,7 +398,8 @@ docstore_scan_replace(ForeignScanState *node, DocScan *scan, const DocumentKey *
 	doc_row_set(&scan->row, document_key_id(document_key_slice(key)), newer->seq, value);
 	scan->version = *newer;
 	scan->seen = &scan->version;
-	store(scan, slot);
+	doc_row_store(&scan->row, slot);
+	set_version(scan, slot);
 	return passes(node, slot);
 }
 
@@ -505,8 +505,7 @@ finish_row(DocScan *scan, TupleTableSlot *slot)
 			doc_row_lend_entry(&scan->row, &scan->entries[scan->next_entry - 1]);
 		doc_row_store_rest(&scan->row, slot);
 	}
-	if (scan->show_version)
-		document_tid_set(&slot->tts_tid, scan->row.etag);
+	set_version(scan, slot);
 }
 
 /* Fetches and tests, locks or remembers. */
