@@ -317,6 +317,14 @@ describe(Relation relation)
 	return table;
 }
 
+bool
+doc_table_known(Oid relid)
+{
+	TableEntry *entry = tables != NULL ? hash_search(tables, &relid, HASH_FIND, NULL) : NULL;
+
+	return entry != NULL && entry->table != NULL;
+}
+
 DocTable *
 doc_table_get(Relation relation)
 {

@@ -64,5 +64,7 @@ typedef struct DocTable
  * or deleted.  Throws if a column has a type that its role does not allow.
  */
 extern DocTable *doc_table_get(Relation relation);
+/* true: it is a collection's table, of which there is a description.  false: not known. */
+extern bool doc_table_known(Oid relid);
 
 #endif

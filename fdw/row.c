@@ -24,11 +24,15 @@ typedef struct DocRun
 static void
 part_init(DocRowPart *part, DocTable *table, const Bitmapset *columns)
 {
-	DocPath **paths = palloc(table->natts * sizeof(DocPath *) + 1);
+	DocPath **paths;
 	int i = -1;
 
-	part->fixed = palloc((table->natts + 1) * sizeof(DocRowColumn));
-	part->fields = palloc((table->natts + 1) * sizeof(DocRowColumn));
+	/* A statement that fetches one row pays for this as much as for the row. */
+	if (columns == NULL)
+		return;
+	paths = palloc(table->natts * sizeof(DocPath *));
+	part->fixed = palloc(table->natts * sizeof(DocRowColumn));
+	part->fields = palloc(table->natts * sizeof(DocRowColumn));
 	while ((i = bms_next_member(columns, i)) >= 0)
 	{
 		DocRowColumn column = {i - 1, &table->columns[i - 1]};
@@ -42,7 +46,7 @@ part_init(DocRowPart *part, DocTable *table, const Bitmapset *columns)
 		}
 	}
 	part->wants = doc_wants_new(part->nfields, paths);
-	part->values = palloc(part->nfields * sizeof(DocValue) + 1);
+	part->values = palloc(part->nfields * sizeof(DocValue));
 }
 
 static void

@@ -15,11 +15,16 @@
 #include "utils/builtins.h"
 #include "utils/rel.h"
 
+#include "fdw/option.h"
+
 char *
 view_of_relation(Oid relid)
 {
 	ListCell *lc;
 
+	/* This is asked several times for each statement; the options come from the catalogs each time. */
+	if (doc_table_known(relid))
+		return NULL;
 	foreach (lc, GetForeignTable(relid)->options)
 	{
 		DefElem *def = lfirst(lc);
