@@ -4,13 +4,13 @@
  * Arena: LsmMemtable, the filter, then rooms, each filled with nodes.  Everything is aligned
  * to 4 bytes; an offset of 0 is "none".
  *
- * The filter is a Bloom filter of 64-bit words: a key has one word, and some bits in it (a "register-blocked" one, as in Lang et al.,
- * "Performance-Optimal Filtering", VLDB 2019).  To find that a key is not there takes one look at memory then, where a search
- * takes a dozen or two.
- *
  *     node := tower, header, internal key, value
  *     tower := next[height - 1] ... next[1], next[0]    atomic offsets of headers
  *     header := key_len, value_len, hint
+ *
+ * The filter is a Bloom filter of 64-bit words: a key has one word, and some bits in it (a "register-blocked" one, as in Lang et al.,
+ * "Performance-Optimal Filtering", VLDB 2019).  To find that a key is not there takes one look at memory then, where a search
+ * takes a dozen or two.
  *
  * Why readers need no lock, and writers none among themselves:
  *
