@@ -5,6 +5,9 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use IPC::Run qw(start);
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+use Strike;
 
 my $rounds = $ENV{DOCSTORE_CRASH_ROUNDS} || 8;
 my $node = PostgreSQL::Test::Cluster->new('crash');
@@ -114,18 +117,8 @@ for my $round (1 .. $rounds)
 	$acknowledged .= $ack;
 
 	# After a backend the postmaster restarts by itself; after the postmaster its children have to go first.
-	if ($what eq 'the postmaster' || $what eq 'all at once')
-	{
-		my $started = 0;
-		for (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default)
-		{
-			last if $started = $node->start(fail_ok => 1);
-			select undef, undef, undef, 0.1;
-			$node->stop('fast', fail_ok => 1);
-		}
-		die 'the server did not start' unless $started;
-	}
-	$node->poll_query_until('postgres', q{SELECT state = 'running' FROM docstore.status}) or die 'the store did not recover';
+	start_again($node) if $what eq 'the postmaster' || $what eq 'all at once';
+	wait_for_store($node);
 
 	is($node->safe_psql('postgres', q{
 		SELECT count(*) FROM docs d FULL JOIN pairs p ON p.id = d.id
@@ -155,9 +148,8 @@ for my $try (1 .. 10)
 		INSERT INTO docs (id, doc) SELECT 'lost/$try/' || g, '{"v": 0}' FROM generate_series(1, 20) g;
 		INSERT INTO pairs SELECT 'lost/$try/' || g, 0 FROM generate_series(1, 20) g;
 		SELECT pg_backend_pid(), pg_current_xact_id();});
-	kill 'KILL', $pid;
+	kill_and_recover($node, $pid);
 	eval { $owner->{run}->finish };
-	$node->poll_query_until('postgres', q{SELECT state = 'running' FROM docstore.status}) or die 'the store did not recover';
 	my $next = 0;
 	$next = $node->safe_psql('postgres', 'SELECT pg_current_xact_id()') while $next < $xid;
 	$again++ if $next == $xid;

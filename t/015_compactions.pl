@@ -4,6 +4,9 @@ use warnings;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+use Strike;
 
 my $node = PostgreSQL::Test::Cluster->new('compactions');
 $node->init(allows_streaming => 1);
@@ -42,7 +45,7 @@ ok($node->poll_query_until('postgres', "SELECT coalesce((SELECT pg_terminate_bac
 ok($node->poll_query_until('postgres', $mergers, '2'), 'and is started again');
 ok($node->poll_query_until('postgres', "SELECT EXISTS ($merging)"), 'a merger merges again');
 my $pid = $node->safe_psql('postgres', $merging) || $node->safe_psql('postgres', q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'docstore merger' LIMIT 1});
-kill 'KILL', $pid;
+kill_and_recover($node, $pid);
 ok($node->poll_query_until('postgres', qq{SELECT count(*) = 2 AND bool_and(pid <> $pid) FROM pg_stat_activity WHERE backend_type = 'docstore merger'}),
 	'after a kill the server recovers');
 
