@@ -280,7 +280,7 @@ static DocRun *
 run_new(MemoryContext context, int nfields)
 {
 	DocRun *run = MemoryContextAlloc(context, sizeof(DocRun));
-	Size n = (Size) LSM_RUN_MAX * nfields + 1;
+	Size n = (Size) LSM_RUN_MAX * nfields;
 
 	run->found = MemoryContextAlloc(context, n * sizeof(DocValue));
 	run->values = MemoryContextAlloc(context, n * sizeof(Datum));

@@ -482,7 +482,7 @@ test_full(uint64_t seed)
 	}
 }
 
-/* The number at the end and in the middle of keys of 1 to 40 bytes. */
+/* The number at the end and in the middle of keys of 2 to 38 bytes. */
 static LsmSlice
 number_key(char key[64], int n)
 {
