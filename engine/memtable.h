@@ -12,7 +12,7 @@
 #include "engine/iter.h"
 #include "engine/keys.h"
 
-#define LSM_MEM_LEVELS 12
+#define LSM_MEM_LEVELS 14
 
 typedef struct LsmMemtable LsmMemtable; /* first bytes of the arena */
 
