@@ -98,6 +98,31 @@ direct_columns(const DocTable *table, Index relid, List *quals, List *values)
 	return columns;
 }
 
+/*
+ * What the seeks answer about the id alone stays true of a newer version of the document: it need not be tested again.  Returns the
+ * number of such conditions, which are gone then.
+ */
+static int
+forget_ids(ForeignScan *scan, const DocTable *table, int answered)
+{
+	List *quals = NIL;
+	int n;
+	ListCell *lc;
+
+	foreach (lc, scan->fdw_recheck_quals)
+	{
+		Bitmapset *attrs = NULL;
+
+		pull_varattnos(lfirst(lc), scan->scan.scanrelid, &attrs);
+		if (foreach_current_index(lc) >= answered ||
+			!bms_equal(attrs, bms_make_singleton(table->id - FirstLowInvalidHeapAttributeNumber)))
+			quals = lappend(quals, lfirst(lc));
+	}
+	n = list_length(scan->fdw_recheck_quals) - list_length(quals);
+	scan->fdw_recheck_quals = quals;
+	return n;
+}
+
 bool
 docstore_plan_direct(PlannerInfo *root, ModifyTable *plan, Index result_relation, int subplan_index)
 {
@@ -105,6 +130,7 @@ docstore_plan_direct(PlannerInfo *root, ModifyTable *plan, Index result_relation
 	RangeTblEntry *rte = planner_rt_fetch(result_relation, root);
 	List *columns = NIL;
 	List *values = NIL;
+	List *tlist = NIL;
 	List *flags;
 	Relation relation;
 	DocTable *table;
@@ -118,11 +144,11 @@ docstore_plan_direct(PlannerInfo *root, ModifyTable *plan, Index result_relation
 		return false;
 	if (plan->operation == CMD_UPDATE)
 	{
-		List *tlist;
+		List *entries;
 		List *attnos;
 
-		get_translated_update_targetlist(root, result_relation, &tlist, &attnos);
-		forboth (lc1, tlist, lc2, attnos)
+		get_translated_update_targetlist(root, result_relation, &entries, &attnos);
+		forboth (lc1, entries, lc2, attnos)
 		{
 			TargetEntry *entry = lfirst_node(TargetEntry, lc1);
 
@@ -139,17 +165,22 @@ docstore_plan_direct(PlannerInfo *root, ModifyTable *plan, Index result_relation
 	if (fixed)
 		return false;
 
-	/* Nobody reads what the scan returns, but for RETURNING, which has its own list; a column "wholerow" must be there. */
+	/* Nobody reads what the scan returns, and RETURNING has its own list; but an UPDATE insists on a column "wholerow". */
 	foreach (lc1, scan->scan.plan.targetlist)
 	{
-		TargetEntry *entry = flatCopyTargetEntry(lfirst_node(TargetEntry, lc1));
+		TargetEntry *entry = lfirst_node(TargetEntry, lc1);
 
-		entry->expr = (Expr *) makeNullConst(exprType((Node *) entry->expr), exprTypmod((Node *) entry->expr),
-											 exprCollation((Node *) entry->expr));
-		lfirst(lc1) = entry;
+		if (plan->operation != CMD_UPDATE || entry->resname == NULL || strcmp(entry->resname, "wholerow") != 0)
+			continue;
+		entry = flatCopyTargetEntry(entry);
+		entry->resno = 1;
+		entry->expr = (Expr *) makeNullConst(exprType((Node *) entry->expr), -1, InvalidOid);
+		tlist = lappend(tlist, entry);
 	}
+	scan->scan.plan.targetlist = tlist;
 	flags = copyObject(list_nth(scan->fdw_private, PLAN_FLAGS));
 	linitial_int(flags) |= plan->canSetTag ? PLAN_COUNTS : 0;
+	lsecond_int(flags) -= forget_ids(scan, table, lsecond_int(flags));
 	scan->fdw_private =
 		list_make5(list_nth(scan->fdw_private, PLAN_SEEKS), direct_columns(table, result_relation, scan->fdw_recheck_quals, values),
 				   list_nth(scan->fdw_private, PLAN_TESTED), flags, columns);
@@ -177,7 +208,7 @@ begin_keeping(ForeignScanState *node, DocDirect *direct)
 {
 	MemoryContext old = MemoryContextSwitchTo(node->ss.ps.state->es_query_cxt);
 
-	direct->size = Min(docstore_modify_batch_size(direct->modify), DOCSTORE_MAX_BATCH);
+	direct->size = Min(docstore_modify_batch_size(direct->modify), docstore_scan_at_most(node->fdw_state, DOCSTORE_MAX_BATCH));
 	direct->keys = palloc(direct->size * sizeof(DocumentKey));
 	direct->seen = palloc(direct->size * sizeof(LsmVersion));
 	if (((ForeignScan *) node->ss.ps.plan)->operation == CMD_UPDATE)
@@ -199,7 +230,7 @@ docstore_begin_direct(ForeignScanState *node, int eflags)
 		return;
 	docstore_begin_scan(node, eflags);
 	direct = palloc0(sizeof(DocDirect));
-	direct->modify = docstore_modify_begin(estate, rri, estate->es_output_cid);
+	direct->modify = docstore_modify_begin(estate, rri, estate->es_output_cid, docstore_scan_collection(node->fdw_state));
 	direct->counts = (linitial_int(list_nth(plan->fdw_private, PLAN_FLAGS)) & PLAN_COUNTS) != 0;
 	direct->columns = list_nth(plan->fdw_private, PLAN_SETS);
 	direct->values = ExecInitExprList(list_copy_tail(plan->fdw_exprs, seeks), (PlanState *) node);

@@ -48,8 +48,8 @@ struct DocModify
 	ModifyTableState *mtstate; /* NULL of a direct change */
 	DocCollection collection;
 	DocWriter writer;
-	DocRow row;     /* all columns */
-	DocRow newer;   /* likewise, of a document that is looked at again; initialized when it first is */
+	DocRow row;     /* all columns; initialized when there first is one to show (ready) */
+	DocRow newer;   /* likewise, of a document that is looked at again */
 	bool copy;      /* COPY FROM: etag and modified are ignored, so that a dump can be restored */
 	bool dumped;    /* ... and what is copied came out of such a table by pg_dump */
 	bool asked;     /* ... and whether its rows can be written in batches */
@@ -117,7 +117,7 @@ docstore_is_updatable(Relation relation)
 /* ---- beginning and ending ---- */
 
 DocModify *
-docstore_modify_begin(EState *estate, ResultRelInfo *rri, CommandId cid)
+docstore_modify_begin(EState *estate, ResultRelInfo *rri, CommandId cid, const DocCollection *collection)
 {
 	DocModify *modify = palloc0(sizeof(DocModify));
 	Snapshot snapshot;
@@ -126,12 +126,28 @@ docstore_modify_begin(EState *estate, ResultRelInfo *rri, CommandId cid)
 	require_id(modify->table);
 	/* COPY has no snapshot of its own. */
 	snapshot = estate->es_snapshot != NULL ? estate->es_snapshot : GetActiveSnapshot();
-	docstore_collection_at(modify->table, RowExclusiveLock, snapshot, &modify->collection);
+	if (collection != NULL)
+		modify->collection = *collection;
+	else
+		docstore_collection_at(modify->table, RowExclusiveLock, snapshot, &modify->collection);
 	docstore_writer_init(&modify->writer, &modify->collection, cid, snapshot);
-	doc_row_init(&modify->row, modify->table, NIL, true);
 	modify->old.context = CurrentMemoryContext;
 	modify->temp = AllocSetContextCreate(CurrentMemoryContext, "docstore row", ALLOCSET_DEFAULT_SIZES);
 	return modify;
+}
+
+/* Many statements show no row: a DELETE by id would pay for the preparation as much as for the search. */
+static DocRow *
+ready(DocModify *modify, DocRow *row)
+{
+	if (row->table == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(modify->old.context);
+
+		doc_row_init(row, modify->table, NIL, true);
+		MemoryContextSwitchTo(old);
+	}
+	return row;
 }
 
 static void
@@ -170,7 +186,7 @@ docstore_begin_modify(ModifyTableState *mtstate, ResultRelInfo *rri, List *priva
 
 	if (eflags & EXEC_FLAG_EXPLAIN_ONLY)
 		return;
-	modify = docstore_modify_begin(mtstate->ps.state, rri, mtstate->ps.state->es_output_cid);
+	modify = docstore_modify_begin(mtstate->ps.state, rri, mtstate->ps.state->es_output_cid, NULL);
 	modify->mtstate = mtstate;
 	modify->skip = plan->onConflictAction == ONCONFLICT_NOTHING;
 
@@ -214,7 +230,8 @@ docstore_begin_insert(ModifyTableState *mtstate, ResultRelInfo *rri)
 
 		docstore_collection_foretell(table->collection, table->owner);
 	}
-	modify = docstore_modify_begin(mtstate->ps.state, rri, plan != NULL ? mtstate->ps.state->es_output_cid : GetCurrentCommandId(true));
+	modify = docstore_modify_begin(mtstate->ps.state, rri, plan != NULL ? mtstate->ps.state->es_output_cid : GetCurrentCommandId(true),
+								   NULL);
 	modify->mtstate = mtstate;
 	modify->copy = plan == NULL;
 	/* (what comes through a partitioned table may have been another partition's row, and doc a column of its own) */
@@ -297,8 +314,10 @@ static Jsonb *
 show_and_check(DocModify *modify, EState *estate, ResultRelInfo *rri, CmdType operation, TupleTableSlot *slot,
 			   const DocumentKey *key, TimestampTz now, Jsonb *doc)
 {
-	doc_row_set_written(&modify->row, document_key_id(document_key_slice(key)), 0, now, doc);
-	doc_row_store(&modify->row, slot);
+	DocRow *row = ready(modify, &modify->row);
+
+	doc_row_set_written(row, document_key_id(document_key_slice(key)), 0, now, doc);
+	doc_row_store(row, slot);
 	if (modify->mtstate != NULL)
 		check_policies(modify, estate, rri, operation, slot);
 	if (row_checked(rri, modify->table))
@@ -315,7 +334,7 @@ show_and_check(DocModify *modify, EState *estate, ResultRelInfo *rri, CmdType op
 			 (rri->ri_TrigDesc != NULL && rri->ri_TrigDesc->trig_insert_before_row)))
 			ExecPartitionCheck(rri, slot, estate, true);
 	}
-	return doc_row_doc(&modify->row);
+	return doc_row_doc(row);
 }
 
 static void
@@ -472,16 +491,11 @@ plan_again(DocModify *modify, ResultRelInfo *rri, const DocumentKey *key, const 
 {
 	EPQState *epq = &modify->mtstate->mt_epqstate;
 	TupleTableSlot *slot = EvalPlanQualSlot(epq, rri->ri_RelationDesc, rri->ri_RangeTableIndex);
+	DocRow *row = ready(modify, &modify->newer);
 	MemoryContext old;
 
-	if (modify->newer.table == NULL)
-	{
-		old = MemoryContextSwitchTo(modify->old.context);
-		doc_row_init(&modify->newer, modify->table, NIL, true);
-		MemoryContextSwitchTo(old);
-	}
-	doc_row_set(&modify->newer, document_key_id(document_key_slice(key)), newest->seq, lsm_buf_slice(&modify->writer.found));
-	doc_row_store(&modify->newer, slot);
+	doc_row_set(row, document_key_id(document_key_slice(key)), newest->seq, lsm_buf_slice(&modify->writer.found));
+	doc_row_store(row, slot);
 	document_tid_set(&slot->tts_tid, newest->seq);
 	/* The state that it makes, at the first time, is the query's. */
 	old = MemoryContextSwitchTo(modify->mtstate->ps.state->es_query_cxt);
@@ -516,9 +530,10 @@ compare_columns(DocModify *modify, TupleTableSlot *slot, const DocumentKey *key,
 	TupleDesc desc = slot->tts_tupleDescriptor;
 	TupleTableSlot *before = MakeSingleTupleTableSlot(desc, &TTSOpsVirtual);
 	Bitmapset *changed = bms_copy(modify->changed);
+	DocRow *row = ready(modify, &modify->row);
 
-	doc_row_set_written(&modify->row, document_key_id(document_key_slice(key)), 0, 0, stored);
-	doc_row_store(&modify->row, before);
+	doc_row_set_written(row, document_key_id(document_key_slice(key)), 0, 0, stored);
+	doc_row_store(row, before);
 	slot_getallattrs(slot);
 	for (int i = 0; i < table->natts; i++)
 	{
@@ -626,8 +641,10 @@ docstore_modify_delete(DocModify *modify, ResultRelInfo *rri, TupleTableSlot *sl
 
 	if (result == DOC_DONE && wanted)
 	{
-		doc_row_set(&modify->row, document_key_id(document_key_slice(key)), version->seq, lsm_buf_slice(&modify->writer.found));
-		doc_row_store(&modify->row, slot);
+		DocRow *row = ready(modify, &modify->row);
+
+		doc_row_set(row, document_key_id(document_key_slice(key)), version->seq, lsm_buf_slice(&modify->writer.found));
+		doc_row_store(row, slot);
 	}
 	return result;
 }

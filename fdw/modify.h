@@ -32,7 +32,8 @@ extern int docstore_is_updatable(Relation relation);
 /* ---- row by row, for a direct change (direct.c), too ---- */
 
 typedef struct DocModify DocModify;
-extern DocModify *docstore_modify_begin(EState *estate, ResultRelInfo *rri, CommandId cid);
+/* collection: what is locked to be changed already, or NULL. */
+extern DocModify *docstore_modify_begin(EState *estate, ResultRelInfo *rri, CommandId cid, const DocCollection *collection);
 /* An UPDATE: looks at which columns it sets; throws if the store sets them itself. */
 extern void docstore_modify_sets(DocModify *modify, EState *estate, ResultRelInfo *rri);
 /* Is the document as given by the row enough, without the stored one? */

@@ -146,7 +146,7 @@ docstore_begin_scan(ForeignScanState *node, int eflags)
 	table = doc_table_get(node->ss.ss_currentRelation);
 	if (flags & PLAN_MARK)
 		erm = ExecFindRowMark(estate, plan->scan.scanrelid, false);
-	if ((flags & PLAN_VERSION) || (erm != NULL && erm->markType != ROW_MARK_REFERENCE))
+	if (plan->operation != CMD_SELECT || (flags & PLAN_VERSION) || (erm != NULL && erm->markType != ROW_MARK_REFERENCE))
 		lock = RowExclusiveLock;
 	docstore_collection_at(table, lock, estate->es_snapshot, &scan->collection);
 	scan->tests = list_length(plan->fdw_recheck_quals) > lsecond_int(list_nth(plan->fdw_private, PLAN_FLAGS));
@@ -604,6 +604,19 @@ void
 docstore_scan_need_body(DocScan *scan)
 {
 	scan->row.need_value = scan->row.need_body = true;
+}
+
+int
+docstore_scan_at_most(const DocScan *scan, int most)
+{
+	Assert(scan->started);
+	return scan->range.points ? Min(scan->range.nkeys, most) : most;
+}
+
+const DocCollection *
+docstore_scan_collection(const DocScan *scan)
+{
+	return &scan->collection;
 }
 
 void

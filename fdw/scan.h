@@ -12,6 +12,7 @@
 
 #include "store/store.h"
 #include "store/txn.h"
+#include "fdw/collection.h"
 #include "fdw/row.h"
 
 /*
@@ -46,6 +47,10 @@ extern TupleTableSlot *docstore_scan_next(ForeignScanState *node, DocScan *scan)
 extern DocRow *docstore_scan_row(DocScan *scan);
 extern const LsmVersion *docstore_scan_version(DocScan *scan);
 extern void docstore_scan_need_body(DocScan *scan);
+/* What it reads; locked as the plan asks. */
+extern const DocCollection *docstore_scan_collection(const DocScan *scan);
+/* How many documents it may find in all, once it has found one; at most so many. */
+extern int docstore_scan_at_most(const DocScan *scan, int most);
 /* Puts a newer version of that document in its place, also in the slot; false if that does not pass. */
 extern bool docstore_scan_replace(ForeignScanState *node, DocScan *scan, const DocumentKey *key, const LsmVersion *newer,
 								  LsmSlice value);
