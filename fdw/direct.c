@@ -234,7 +234,7 @@ docstore_begin_direct(ForeignScanState *node, int eflags)
 	direct->counts = (linitial_int(list_nth(plan->fdw_private, PLAN_FLAGS)) & PLAN_COUNTS) != 0;
 	direct->columns = list_nth(plan->fdw_private, PLAN_SETS);
 	direct->values = ExecInitExprList(list_copy_tail(plan->fdw_exprs, seeks), (PlanState *) node);
-	direct->id = doc_table_get(rri->ri_RelationDesc)->id;
+	direct->id = docstore_scan_row(node->fdw_state)->table->id;
 	direct->slot = ExecInitExtraTupleSlot(estate, RelationGetDescr(rri->ri_RelationDesc), &TTSOpsVirtual);
 	if (plan->operation == CMD_UPDATE)
 	{
