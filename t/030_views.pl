@@ -5,6 +5,7 @@ use warnings;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Time::HiRes qw(usleep);
 use IPC::Run qw(start);
 use FindBin;
 use lib "$FindBin::RealBin/lib";
@@ -269,6 +270,35 @@ is($pause_err, '', 'without an error');
 $node->safe_psql('postgres', q{SELECT docstore.wait_for_view('flat', '30 s')});
 ok(1, 'the others go on');
 $node->safe_psql('postgres', q{SELECT docstore.drop_view('endless')});
+
+# Who waits for a view that is paused by an error is not turned away in the moment in which another definition takes its place.
+$node->safe_psql('postgres', q{CREATE DOMAIN pods AS int});
+$node->safe_psql('postgres', q{SELECT docstore.create_view('sized', 'SELECT 1::public.pods AS size FROM docs', '{a}', 'size')});
+$node->safe_psql('postgres', q{SELECT docstore.wait_for_view('sized', '60 s')});
+$node->safe_psql('postgres', q{DROP DOMAIN pods CASCADE});
+$node->safe_psql('postgres', q{INSERT INTO a VALUES ('sized', '{}')});
+ok($node->poll_query_until('postgres', q{SELECT state = 'paused' FROM docstore.view_status WHERE name = 'sized'}), 'a view without its type is paused');
+my $busy = indexer_pid('postgres');
+kill 'STOP', $busy;
+$node->safe_psql('postgres', q{SELECT docstore.replace_view('sized', 'SELECT 1 AS size FROM docs', '{a}', 'size')});
+my ($waits_out, $waits_err) = ('', '');
+my $waits = start([ 'psql', '-XqAt', '-d', $node->connstr('postgres'), '-c', 'SELECT pg_backend_pid()', '-c', q{SET docstore.debug_stop = 'wait view'},
+	'-c', q{SELECT docstore.wait_for_view('sized')} ], '>', \$waits_out, '2>', \$waits_err);
+$waits->pump until $waits_out =~ /^\d+\n/;
+my ($waiting) = $waits_out =~ /^(\d+)/;
+usleep(10_000) until is_stopped($waiting);
+kill 'CONT', $busy;
+ok($node->poll_query_until('postgres', q{SELECT state = 'ready' FROM docstore.view_status WHERE name = 'sized'}), 'another definition mends it');
+while ($waits->pumpable)
+{
+	kill 'CONT', $waiting if is_stopped($waiting);
+	$waits->pump_nb;
+	usleep(10_000);
+}
+ok($waits->finish, 'who waits for it is content');
+is($waits_err, '', 'without an error');
+$node->safe_psql('postgres', q{SELECT docstore.drop_view('sized')});
+$node->safe_psql('postgres', q{DELETE FROM a WHERE id = 'sized'});
 
 # ---- dump and restore ----
 

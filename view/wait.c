@@ -22,6 +22,7 @@
 #include "fdw/consumer.h"
 #include "store/compat.h"
 #include "store/feed.h"
+#include "store/stop.h"
 #include "store/workers.h"
 #include "store/store.h"
 #include "view/progress.h"
@@ -146,11 +147,13 @@ view_wait(const char *name, TimestampTz until, bool replaced)
 		bool done;
 
 		MemoryContextSwitchTo(temp);
+		/* First: if it takes the view's place meanwhile, the view is the new one. */
+		replacement = replaced ? view_find_replacement(name, NoLock) : NULL;
+		docstore_stop("wait view");
 		AcceptInvalidationMessages();
 		view = view_get(name, NoLock);
 		paused = view->paused;
 		done = has_caught_up(view, target, &progress);
-		replacement = replaced ? view_find_replacement(name, NoLock) : NULL;
 		if (replacement != NULL)
 		{
 			Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
