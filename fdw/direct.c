@@ -402,9 +402,6 @@ docstore_iterate_direct(ForeignScanState *node)
 	ProjectionInfo *returning = node->resultRelInfo->ri_projectReturning;
 	TupleTableSlot *found;
 
-	if (!direct->asked && may_keep(node, direct))
-		begin_keeping(node, direct);
-	direct->asked = true;
 	for (;;)
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -414,6 +411,9 @@ docstore_iterate_direct(ForeignScanState *node)
 			flush(node, direct);
 			return ExecClearTuple(node->ss.ss_ScanTupleSlot);
 		}
+		if (!direct->asked && may_keep(node, direct))
+			begin_keeping(node, direct);
+		direct->asked = true;
 		if (direct->size > 0)
 			keep(node, direct, found);
 		else if (change(node, direct, found))
