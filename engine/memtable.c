@@ -58,7 +58,7 @@
 #define ESTIMATE_SAMPLE 256
 #define FILTER_SHARE 64      /* of the arena: entries of 100 bytes have 12 bits each when it is full, and 2 in 100 others pass */
 #define FILTER_MAX (4 << 20) /* bytes: they are cleared while nobody can write */
-#define PAID 8               /* entries of a room whose towers are reserved as drawn */
+#define PAID 32              /* entries of a room whose towers are reserved as drawn */
 /* A finger is given up when the key is not found below this level; after so many times in a row it is asked once in 16. */
 #define NEAR_LEVELS 4
 #define MANY_MISSES 8
@@ -241,6 +241,8 @@ draw_height(uint32_t from)
  *
  * More than the first: where the same kind of key comes second in every batch of
  * two, all of those would be low, and a search among them would go through all.
+ * Few batches are larger than what is measured, of which the next ones again
+ * begin without anything saved.
  */
 static int32_t
 paid_bytes(uint32_t start, uint32_t entries)
@@ -290,7 +292,7 @@ take_height(LsmMemRoom *room)
 	uint32_t i = room->added++;
 	int height;
 
-	/* places are multiples of four, and a node takes more than PAID bytes: no number is drawn from twice */
+	/* a node takes more than one byte: no number is drawn from twice */
 	if (i < room->paid)
 		return draw_height(room->start + i);
 	height = draw_height(room->next);

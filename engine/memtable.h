@@ -49,8 +49,8 @@ extern size_t lsm_memtable_cost(size_t user_key_len, size_t value_len);
 
 /*
  * Sets cost bytes aside for so many entries; false (and nothing changed) if there
- * is not that much left.  The towers of the first eight are measured, which takes
- * some 40 bytes more for each of them where there are, or 4 less.
+ * is not that much left.  The towers of the first 32 are measured, each of which
+ * takes up to 48 bytes more than its cost, where there are, or 4 less.
  */
 extern bool lsm_memtable_reserve(LsmMemtable *mt, size_t cost, uint32_t entries, LsmMemRoom *room);
 

@@ -415,7 +415,7 @@ test_random_entries(uint64_t seed, int n)
 	}
 	qsort(entries, (size_t) n, sizeof(Entry), entry_order);
 	CHECK(lsm_memtable_entries(mt) == (uint64_t) n);
-	CHECK(lsm_memtable_used(mt) - empty <= costs + (size_t) batches * 8 * 40); /* eight towers of 12 */
+	CHECK(lsm_memtable_used(mt) - empty <= costs + (size_t) batches * 32 * 48); /* 32 towers of 14 */
 	it = lsm_memtable_iter(mt);
 	compare_walks(it, entries, n, &rnd);
 	lsm_iter_close(it);
