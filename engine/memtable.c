@@ -151,11 +151,14 @@ lsm_memtable_init(void *mem, size_t size)
 		filter *= 2;
 	used = sizeof(*mt) + filter;
 	assert(size > used && size <= UINT32_MAX && (uintptr_t) mem % 64 == 0);
-	memset(mem, 0, used);
+	memset(mem, 0, offsetof(LsmMemtable, used));
+	memset(mt + 1, 0, filter);
 	mt->size = (uint32_t) size;
 	mt->filter_mask = (uint32_t) (filter / sizeof(uint64_t) - 1);
-	atomic_init(&mt->used, (uint32_t) used);
 	atomic_init(&mt->height, 1);
+	/* Who has looked up the active memtable, to see how full it is (throttle.c), may be so late that the arena is another's by now. */
+	atomic_store_explicit(&mt->used, (uint32_t) used, memory_order_relaxed);
+	atomic_store_explicit(&mt->entries, 0, memory_order_relaxed);
 	return mt;
 }
 
